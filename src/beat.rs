@@ -1,0 +1,183 @@
+//! The beat: the complete public state of one node, and the only thing that nodes ever say to each other.
+//!
+//! There are no requests, no acknowledgements and no retransmissions. A lost beat is replaced by the next one, and
+//! everything a node decides is a function of the newest beat of each peer and of its own clock (`docs/protocol.md`).
+//! Plain data: `wire` turns it into bytes and back, `cluster` fills it in and judges it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Span;
+use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
+
+/// What one node says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Beat {
+    /// Who speaks.
+    pub sender: NodeId,
+    /// Which life of the sender.
+    pub incarnation: Incarnation,
+    /// Counts the beats of this life; one number is one text, the same on every link.
+    pub sequence: Sequence,
+    /// The sender's boot clock when it made this beat: for jitter, never for order.
+    pub sent_at: Span,
+    /// What the sender is up to.
+    pub flags: Flags,
+    /// Digest of the sender's configuration: a difference is an alarm, never a reason to ignore a beat.
+    pub config: u64,
+    /// Digests of the voter sets the sender counts majorities of.
+    pub voters: VoterDigests,
+    /// Whom the sender has heard, for liveness and round-trip times. It acknowledges nothing.
+    pub heard: BTreeMap<NodeId, Heard>,
+    /// The groups that the sender holds or wants.
+    pub claims: BTreeMap<GroupId, Claim>,
+    /// What the sender grants as a voter.
+    pub grants: BTreeMap<GroupId, Grant>,
+    /// What the planner needs to know of the sender.
+    pub facts: Facts,
+}
+
+/// What a node is up to. An arbiter votes and owns nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "five independent facts, one bit each on the wire")]
+pub struct Flags {
+    /// Not yet ready to own anything: just started, and no majority seen.
+    pub starting: bool,
+    /// The daemon is stopping: everything is handed over.
+    pub leaving: bool,
+    /// An operator asked this node to own nothing.
+    pub standby: bool,
+    /// Votes, and never owns.
+    pub arbiter: bool,
+    /// Without memory of its earlier grants, so it grants nothing yet.
+    pub hold_off: bool,
+}
+
+/// Digests of a voter set with its tie-break. While the voters change, there are two sets and both must agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VoterDigests {
+    /// The set that shall stay.
+    pub now: u64,
+    /// The set that is being left; 0 where there is none.
+    pub before: u64,
+}
+
+/// The newest beat heard of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Heard {
+    /// The peer's life.
+    pub incarnation: Incarnation,
+    /// The newest beat of that life.
+    pub sequence: Sequence,
+    /// How long ago it came.
+    pub age: Span,
+}
+
+/// "I hold this group", or "I want it".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Claim {
+    /// Above every epoch that the claimant had seen for this group.
+    pub epoch: Epoch,
+    /// How far it got.
+    pub phase: Phase,
+    /// For how long the claimant wants it granted: voters use this, not their own deadtime.
+    pub lease: Span,
+}
+
+/// How far a claim got. Absent means: nothing of the group runs here, and no element of it stands in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Wants the lease, and runs nothing.
+    Claiming,
+    /// Has the lease; resources are being started.
+    Starting,
+    /// Has the lease; everything runs.
+    Held,
+    /// Resources are being stopped.
+    Stopping,
+    /// Something could not be stopped: nobody else may start it.
+    Blocked,
+}
+
+impl Phase {
+    /// Has, or had, the lease: something of the group may run there.
+    pub fn occupies(self) -> bool {
+        self != Self::Claiming
+    }
+}
+
+/// One voter's word: for the lease's length after receipt of the named beat, nobody else gets this group from me.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Grant {
+    /// To whom.
+    pub holder: NodeId,
+    /// To which life of the holder.
+    pub incarnation: Incarnation,
+    /// For which claim.
+    pub epoch: Epoch,
+    /// The holder's beat that last renewed it.
+    pub sequence: Sequence,
+}
+
+/// What the planner needs to know of a node. Mostly empty in a healthy cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Facts {
+    /// How many ping targets answer.
+    pub reach: u16,
+    /// The groups this node could not serve now, and why.
+    pub unfit: BTreeMap<GroupId, Unfit>,
+    /// Held groups that this node is ready to give away, and to whom.
+    pub handover: BTreeMap<GroupId, NodeId>,
+    /// What operators asked for; the greatest version wins, on every node.
+    pub orders: BTreeMap<Subject, Order>,
+}
+
+/// Why a node could not serve a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Unfit {
+    /// An interface that carries the group's addresses has no carrier.
+    Carrier,
+    /// A tracked script, file or process says so.
+    Health,
+    /// A resource failed here; it is tried again after so long.
+    Failed {
+        /// Time left of the failure window.
+        retry_in: Span,
+    },
+}
+
+/// What an order is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Subject {
+    /// The whole cluster.
+    Cluster,
+    /// One node.
+    Node(NodeId),
+    /// One group.
+    Group(GroupId),
+}
+
+/// An operator's order. It spreads with the beats until every node has it, and is replaced by a greater version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Order {
+    /// One above the greatest version known where the order was given.
+    pub version: u64,
+    /// What was asked.
+    pub wish: Wish,
+}
+
+/// What an operator can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Wish {
+    /// Nothing (any more): as the configuration says.
+    Nothing,
+    /// Of a node: own nothing.
+    Standby,
+    /// Of the cluster: leave all resources as they are.
+    Maintenance,
+    /// Of a group: be on this node, while it can serve it.
+    Place(NodeId),
+    /// Of a group: not on this node, while another can serve it.
+    Avoid(NodeId),
+}

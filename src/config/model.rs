@@ -1,0 +1,248 @@
+//! What a valid configuration says.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Span;
+use crate::types::{GroupId, InterfaceId, NodeId};
+
+/// The whole configuration, the same on every node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The cluster's name: part of every datagram's authentication.
+    pub cluster: String,
+    /// The key ring's file.
+    pub keys: PathBuf,
+    /// The four timers.
+    pub timing: Timing,
+    /// Nodes and arbiters, by id.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// Where beats travel, in the order of the file.
+    pub links: Vec<Link>,
+    /// What stands in for the absent vote of a pair.
+    pub tiebreak: Tiebreak,
+    /// While the voters change: the set that is being left.
+    pub voters_before: Option<VotersBefore>,
+    /// Who enforces leases.
+    pub lease: Enforcement,
+    /// A hardware or kernel watchdog that resets this machine when exclusive groups outlive their lease.
+    pub watchdog: Option<Watchdog>,
+    /// How to switch nodes off.
+    pub fences: Vec<Fence>,
+    /// Interfaces that carry addresses of groups; [`InterfaceId`] is the place here.
+    pub interfaces: Vec<Interface>,
+    /// Groups, by id; instances of a cloned group are groups of their own.
+    pub groups: BTreeMap<GroupId, Group>,
+}
+
+/// `2 keepalive < deadtime`, `keepalive < warntime < deadtime <= initdead`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Between beats.
+    pub keepalive: Span,
+    /// Silent so long, a peer is late, and evidence is gathered.
+    pub warntime: Span,
+    /// Silent so long, a peer is dead. Also the length of a lease.
+    pub deadtime: Span,
+    /// Replaces deadtime for peers not heard since the start.
+    pub initdead: Span,
+}
+
+/// A voter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// As written by the operator, lower case.
+    pub name: String,
+    /// Votes, and owns nothing.
+    pub arbiter: bool,
+}
+
+/// A network that beats travel over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// As written by the operator.
+    pub name: String,
+    /// Bound to this interface.
+    pub interface: String,
+    /// UDP port.
+    pub port: u16,
+    /// How beats get to the others.
+    pub cast: Cast,
+}
+
+/// How beats get to the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cast {
+    /// One datagram to each address. Heartbeat's `ucast` names addresses without nodes: those are learnt from the
+    /// sealed sender, so an address may stand without a node.
+    Unicast(Vec<(Option<NodeId>, IpAddr)>),
+    /// One datagram to a multicast group.
+    Multicast {
+        /// The group.
+        group: IpAddr,
+        /// Hops.
+        ttl: u8,
+    },
+    /// One datagram to the interface's broadcast address.
+    Broadcast,
+}
+
+/// What stands in for the absent vote of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tiebreak {
+    /// The method.
+    pub method: TiebreakMethod,
+    /// Ping targets: one answer of a group is enough. Empty: each service interface's default gateway.
+    pub ping: Vec<Vec<IpAddr>>,
+}
+
+/// The method of a tie-break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TiebreakMethod {
+    /// What probes and pings show.
+    Evidence,
+    /// The success of the fence agent.
+    Fence,
+    /// No vote: a lone node keeps and takes nothing.
+    None,
+}
+
+/// A voter set that is being left, with the tie-break it had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VotersBefore {
+    /// Its members.
+    pub nodes: Vec<NodeId>,
+    /// Its tie-break.
+    pub method: TiebreakMethod,
+}
+
+/// Who enforces leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Enforcement {
+    /// The kernel, by nftables sets with timeouts.
+    Kernel,
+    /// Only our daemon: while it hangs, nobody does.
+    Daemon,
+}
+
+/// A watchdog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watchdog {
+    /// The device.
+    pub device: PathBuf,
+    /// Not fed for so long, it resets the machine.
+    pub timeout: Span,
+}
+
+/// How to switch nodes off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// As written by the operator.
+    pub name: String,
+    /// The agent.
+    pub agent: String,
+    /// Its parameters.
+    pub params: BTreeMap<String, String>,
+    /// The nodes it can switch off; empty: all.
+    pub nodes: Vec<NodeId>,
+    /// The node that holds nothing waits so long before it fences.
+    pub delay: Span,
+}
+
+/// An interface that carries addresses of groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name; `None` where it is found from the route to the address.
+    pub name: Option<String>,
+    /// Whether a link of the cluster runs over it.
+    pub has_link: bool,
+}
+
+/// A group of resources: it is on one node, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// As written by the operator; an instance of a clone is `NAME:INDEX`.
+    pub name: String,
+    /// Nodes in order of preference; nodes not named here come after them, as equals.
+    pub prefer: Vec<NodeId>,
+    /// Nodes that may own it; empty: all that are no arbiters.
+    pub only: Vec<NodeId>,
+    /// Whether it goes back to the preferred node when that returns.
+    pub failback: bool,
+    /// A preferred node must have been fit for so long before the group goes back to it.
+    pub failback_delay: Span,
+    /// May never run twice, not even for the rest of a lease after a crash.
+    pub exclusive: bool,
+    /// What is promised.
+    pub promise: Promise,
+    /// The cloned group that this is an instance of.
+    pub clone_of: Option<GroupId>,
+    /// Goes where this other group goes.
+    pub with: Option<GroupId>,
+    /// Is started only while these are held somewhere.
+    pub after: Vec<GroupId>,
+    /// How many ping targets must answer.
+    pub reach: Reach,
+    /// How long a failure keeps a node from being tried again.
+    pub failure_window: Span,
+    /// The interfaces that carry its addresses.
+    pub interfaces: Vec<InterfaceId>,
+    /// Started in this order, stopped in reverse.
+    pub resources: Vec<Arc<Resource>>,
+}
+
+/// What is promised of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Promise {
+    /// Never two owners: a node without a majority gives it up.
+    AtMostOne,
+    /// Never none: a node that is alone keeps it, and takes it.
+    AtLeastOne,
+}
+
+/// How many ping targets a node must reach to be fit for a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// It does not matter.
+    Any,
+    /// At least so many.
+    AtLeast(u16),
+    /// No fewer than any other node that could own it (Heartbeat's `ipfail`).
+    Best,
+}
+
+/// A resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// Unique in its group.
+    pub name: String,
+    /// `vip`, `ocf:heartbeat:Filesystem`, `systemd:nginx`, `lsb:foo`, `heartbeat:foo`, or a bare name.
+    pub agent: String,
+    /// Positional arguments, from a `haresources` line: `agent::arg::arg`.
+    pub args: Vec<String>,
+    /// Named parameters.
+    pub params: BTreeMap<String, String>,
+    /// Runs on every node that may own the group, whether or not it does.
+    pub warm: bool,
+    /// How it is watched.
+    pub monitor: Option<Monitor>,
+    /// Longer, and a start has failed; `None`: as the agent's meta-data say.
+    pub start_timeout: Option<Span>,
+    /// Longer, and a stop has failed; `None`: as the agent's meta-data say.
+    pub stop_timeout: Option<Span>,
+}
+
+/// How a resource is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Monitor {
+    /// Between two looks.
+    pub every: Span,
+    /// Longer, and a look has failed; `None`: as the agent's meta-data say.
+    pub timeout: Option<Span>,
+    /// How often it is started again in place before the group moves.
+    pub restarts: u32,
+}

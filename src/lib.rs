@@ -1,0 +1,21 @@
+//! systole: a cluster manager for active/passive director pairs.
+//!
+//! One sentence holds the house together: **the core decides, the edge does, and what was done comes back as an input.**
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | [`types`], [`time`], [`rng`] | ids, times and randomness as plain values; everything lies above them |
+//! | [`beat`] | the one message that nodes exchange |
+//! | [`config`] | text becomes a `Config`, or every mistake at once with its place |
+//! | [`wire`] | bytes become a `Beat`, or a counted reason why not |
+//! | [`cluster`] | the pure core: liveness, leases, evidence, planner, groups, journal |
+//!
+//! `ARCHITECTURE.md` is the tour, `docs/protocol.md` the heart.
+
+pub mod beat;
+pub mod cluster;
+pub mod config;
+pub mod rng;
+pub mod time;
+pub mod types;
+pub mod wire;

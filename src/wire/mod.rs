@@ -1,0 +1,1 @@
+//! Bytes become a [`crate::beat::Beat`], or a counted reason why not.
