@@ -1,0 +1,90 @@
+//! What a status command shows: a snapshot of the core, for people and programs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::beat::{Flags, Grant, Phase};
+use crate::time::Span;
+use crate::types::{Epoch, GroupId, Incarnation, LinkId, NodeId};
+
+use super::event::Reason;
+
+/// The whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Who speaks.
+    pub node: NodeId,
+    /// Which life.
+    pub incarnation: Incarnation,
+    /// What it is up to.
+    pub flags: Flags,
+    /// Whether a majority of the voters is up here.
+    pub majority: bool,
+    /// Resources are left alone.
+    pub maintenance: bool,
+    /// Every other node of the configuration.
+    pub peers: BTreeMap<NodeId, PeerView>,
+    /// Every group of the configuration.
+    pub groups: BTreeMap<GroupId, GroupView>,
+    /// What this voter grants.
+    pub grants: BTreeMap<GroupId, Grant>,
+}
+
+/// A peer as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// How alive.
+    pub liveness: Liveness,
+    /// Which life.
+    pub incarnation: Incarnation,
+    /// Since its newest beat.
+    pub silent: Span,
+    /// What it is up to.
+    pub flags: Flags,
+    /// The links it was heard over within deadtime.
+    pub links: BTreeMap<LinkId, LinkView>,
+}
+
+/// A peer over one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkView {
+    /// Heard within deadtime.
+    pub up: bool,
+    /// Since it was last heard here.
+    pub silent: Span,
+    /// The newest round trip.
+    pub round_trip: Option<Span>,
+    /// Beats heard here.
+    pub beats: u64,
+}
+
+/// How alive a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Liveness {
+    /// Not heard since our start, and initdead is not over.
+    Unknown,
+    /// Heard, and hears us.
+    Up,
+    /// Up, but silent for warntime.
+    Late,
+    /// Dead to us.
+    Down,
+}
+
+/// A group as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// How far this node's own claim got; `None` without one.
+    pub phase: Option<Phase>,
+    /// The claim's epoch.
+    pub epoch: Epoch,
+    /// How long this node's lease runs on.
+    pub lease_left: Option<Span>,
+    /// Who holds it, as far as this node knows.
+    pub holder: Option<NodeId>,
+    /// Who should.
+    pub planned: Option<NodeId>,
+    /// Why.
+    pub because: Reason,
+}
