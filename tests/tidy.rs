@@ -6,6 +6,8 @@
 
 #[path = "tidy/calls.rs"]
 mod calls;
+#[path = "tidy/command.rs"]
+mod command;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/papers.rs"]

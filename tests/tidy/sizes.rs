@@ -7,7 +7,8 @@ use super::{Finding, assert_clean, lines};
 const FILE: usize = 700;
 /// Lines of a function, with its signature.
 const FUNCTION: usize = 70;
-/// Characters of a line of code, as rustfmt has it.
+/// Characters of a line of code, as rustfmt has it. What is in strings does not count: a message stands whole, so that it
+/// can be found by what it says.
 const CODE_WIDTH: usize = 110;
 /// Characters of a line that is only comment, or in a test, where whole files stand in strings.
 const PROSE_WIDTH: usize = 125;
@@ -58,7 +59,8 @@ fn last_line(source: &Source, at: usize) -> Option<usize> {
 fn long_lines(source: &Source) -> Vec<Finding> {
     let too_long = source.numbered().filter_map(|(number, line)| {
         let is_prose = line.is_test || line.code.trim().is_empty();
-        let (width, limit) = (line.raw.chars().count(), if is_prose { PROSE_WIDTH } else { CODE_WIDTH });
+        let width = line.raw.chars().count() - line.quoted;
+        let limit = if is_prose { PROSE_WIDTH } else { CODE_WIDTH };
         // An address cannot be broken.
         (width > limit && !line.raw.contains("://")).then_some((number, width, limit))
     });
@@ -108,6 +110,7 @@ fn a_wide_line_is_found() {
     let code = format!("let a = {};\n", "1 + ".repeat(30));
     let comment = format!("// {}\n", "word ".repeat(25));
     let address = format!("// https://example.org/{}\n", "a".repeat(130));
-    let source = Source::new("src/a.rs", &format!("fn a() {{}}\n{code}{comment}{address}"));
+    let message = format!("let a = \"{}\";\n", "word ".repeat(30));
+    let source = Source::new("src/a.rs", &format!("fn a() {{}}\n{code}{comment}{address}{message}"));
     assert_eq!(lines(&long_lines(&source)), [2, 3]);
 }

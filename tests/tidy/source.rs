@@ -22,6 +22,8 @@ pub(crate) struct Line {
     pub(crate) raw: String,
     pub(crate) code: String,
     pub(crate) comment: String,
+    /// How many characters of it are in strings.
+    pub(crate) quoted: usize,
     pub(crate) is_test: bool,
 }
 
@@ -209,6 +211,7 @@ fn put(line: &mut Line, c: char, is_literal: bool, state: State, next: State) {
     let comment = |state| matches!(state, State::LineComment | State::BlockComment(_));
     let text = |state| matches!(state, State::Text | State::RawText(_));
     let is_quote = c == '"' && text(state) != text(next);
+    line.quoted += usize::from(text(state) && !is_quote);
     let is_code = is_quote || !is_literal && state == State::Code && next == State::Code;
     line.code.push(if is_code { c } else { ' ' });
     if comment(state) || comment(next) {
