@@ -179,6 +179,21 @@ fn untold_rooms(page: &Source, standing: &[&str]) -> Vec<Finding> {
     missing.chain(wrong).collect()
 }
 
+/// The mutants of the core, against those that the page on the protocol lists.
+fn untold_mutants(page: &Source, mutants: &Source) -> Vec<Finding> {
+    let after = mutants.lines.iter().skip_while(|line| line.code.trim() != "pub enum Mutant {").skip(1);
+    let variants = after.map(|line| line.code.trim()).take_while(|code| *code != "}");
+    let names: Vec<&str> = variants.filter_map(|code| code.strip_suffix(',')).collect();
+    let told = named_in_table(&page.text, "Mutants");
+    let mend = "the table under \"Mutants\" and src/cluster/mutant.rs name the same";
+    let missing = names.iter().filter(|name| told.iter().all(|(_, told, _)| told != *name));
+    let missing = missing.map(|name| Finding::new(&page.path, 1, format!("`{name}` is not listed"), mend));
+    let extra = told.iter().filter(|(_, name, _)| !names.contains(&name.as_str()));
+    let extra =
+        extra.map(|(line, name, _)| Finding::new(&page.path, *line, format!("no mutant `{name}`"), mend));
+    missing.chain(extra).collect()
+}
+
 fn page(path: &str) -> &'static Source {
     house().iter().find(|source| source.path == path).unwrap_or_else(|| panic!("{path} is missing"))
 }
@@ -295,4 +310,17 @@ fn a_room_that_is_not_on_the_page_and_a_stale_plan_are_found() {
         "## The rooms\n| `beat` | a |\n| `wire/` | b, planned |\n| `net/` | c, planned |\n| `attic` | d |\n";
     let found = untold_rooms(&Source::new("ARCHITECTURE.md", text), &["beat", "cellar", "wire"]);
     assert_eq!(lines(&found), [1, 3, 5]);
+}
+
+#[test]
+fn the_mutants_of_the_core_are_those_on_the_page() {
+    assert_clean(&untold_mutants(page("docs/protocol.md"), page("src/cluster/mutant.rs")));
+}
+
+#[test]
+fn a_mutant_that_is_not_on_the_page_and_a_listed_one_that_is_not_there_are_found() {
+    let mutants =
+        Source::new("src/cluster/mutant.rs", "pub enum Mutant {\n    NoMargin,\n    NoHoldOff,\n}\n");
+    let text = "### Mutants\n\n| mutant |\n| --- |\n| `NoMargin` |\n| `NoSuch` |\n";
+    assert_eq!(lines(&untold_mutants(&Source::new("docs/protocol.md", text), &mutants)), [1, 6]);
 }
