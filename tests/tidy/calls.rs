@@ -3,22 +3,32 @@
 use super::source::{Source, house};
 use super::{Finding, assert_clean, lines};
 
-/// A word of the code, and the only file in which it may stand.
-const CONFINED: [(&str, &str, &str); 2] = [
+/// A word of the code, the only files in which it may stand, and what to do elsewhere. The test that counts allocations
+/// brings an allocator of its own, which cannot be had without `unsafe`; it does not ship.
+const CONFINED: [(&str, &[&str], &str); 2] = [
     (
         "bincode",
-        "src/wire/body.rs",
+        &["src/wire/body.rs"],
         "go through wire: only there are the bytes limited and their seal verified",
     ),
-    ("unsafe", "src/net/sys.rs", "put the call into net/sys.rs, behind a function that cannot be misused"),
+    (
+        "unsafe",
+        &["src/net/sys.rs", "tests/wire/allocations.rs"],
+        "put the call into net/sys.rs, behind a function that cannot be misused",
+    ),
 ];
 
 fn out_of_place(source: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
     for token in &source.tokens {
-        for (word, place, mend) in CONFINED {
-            if token.text == word && source.path != place {
-                found.push(Finding::new(&source.path, token.line, format!("`{word}` outside {place}"), mend));
+        for (word, places, mend) in CONFINED {
+            if token.text == word && !places.contains(&source.path.as_str()) {
+                found.push(Finding::new(
+                    &source.path,
+                    token.line,
+                    format!("`{word}` outside {}", places[0]),
+                    mend,
+                ));
             }
         }
     }
