@@ -11,7 +11,7 @@ use crate::config::{Config, TiebreakMethod};
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, InterfaceId, NodeId};
 
-use super::{Answerer, Core, Effect, Effects, Event, Mutant, Round, Votes};
+use super::{Answerer, Core, Effect, Effects, Event, Liveness, Mutant, Round, Votes};
 
 /// So many rounds in a row must be silent, each with an answered ping.
 const ROUNDS: usize = 3;
@@ -115,9 +115,13 @@ impl Core {
     /// For how long the other has been silent, or deaf, or not granting what is held here.
     fn uncertain_for(&self, other: NodeId) -> Span {
         let Some(peer) = self.peers.get(&other) else { return Span::ZERO };
+        let timing = &self.config.timing;
         let silent = peer.silent(self.now);
-        if !peer.up() {
-            return silent.max(self.config.timing.warntime);
+        match peer.liveness {
+            // Not heard yet: it is given up at initdead, and the rounds must be through by then.
+            Liveness::Unknown => return self.now.since(self.started) - (timing.initdead - timing.deadtime),
+            Liveness::Down => return silent.max(timing.warntime),
+            Liveness::Up | Liveness::Late => {}
         }
         let held = self.groups.iter().filter(|(_, tenure)| tenure.holds());
         let unbacked = held.filter_map(|(group, _)| self.unrenewed_for(other, *group)).max();
@@ -222,7 +226,9 @@ impl Core {
         let Some(other) = self.evidence_pair() else { return false };
         let Some(peer) = self.peers.get(&other) else { return false };
         if peer.up() {
-            return self.other_holds_off(group);
+            // It can grant by itself. Where it holds off, it grants what it has seen nobody hold (rule 10): two that both
+            // hold off must not each take the other for absent.
+            return false;
         }
         let silent = peer.silent(self.now);
         let lease =
@@ -241,14 +247,6 @@ impl Core {
             self.tell(fx, Event::AnswersWithoutBeats { group });
         }
         !interfaces.is_empty() && silent_everywhere
-    }
-
-    /// The other is here, has lost its memory, and shows that it holds nothing: its vote counts as absent.
-    fn other_holds_off(&self, group: GroupId) -> bool {
-        let Some(beat) = self.evidence_pair().and_then(|other| self.peers.get(&other)?.live_beat()) else {
-            return false;
-        };
-        beat.flags.hold_off && !beat.claims.contains_key(&group)
     }
 
     fn answers_on(&self, interface: InterfaceId, group: GroupId) -> bool {
@@ -291,9 +289,6 @@ impl Core {
             return None;
         }
         match self.voters.now.method {
-            TiebreakMethod::Evidence if !tenure.holds() && self.other_holds_off(group) => {
-                Some((self.now, Votes::Evidence))
-            }
             TiebreakMethod::Evidence => self.pinged(&tenure.group.interfaces).map(|at| (at, Votes::Evidence)),
             // The other cannot take it without switching this node off first.
             TiebreakMethod::Fence => Some((self.now, Votes::Fence)),

@@ -247,6 +247,7 @@ impl Core {
                 let next = if lag < timing.warntime { timing.warntime } else { timing.deadtime };
                 (if lag < timing.warntime { Verdict::Up } else { Verdict::Late }, next - lag)
             }
+            Some(_) if silent >= timing.warntime => (Verdict::Down(DownReason::Silent { silent }), never),
             None if peer.liveness == Liveness::Unknown && initdead_left > Span::ZERO => {
                 (Verdict::Unknown, initdead_left.min(timing.deadtime - silent))
             }

@@ -89,6 +89,8 @@ pub struct Core {
     catching_up: bool,
     /// It is known what runs here, so beats may be sent.
     ready: bool,
+    /// No majority was seen yet, and initdead is not over.
+    starting: bool,
     leave: Option<Leave>,
     /// Something changed in this pass, so another one follows.
     changed: bool,
@@ -150,6 +152,7 @@ impl Core {
             deadline: now.boot,
             catching_up: false,
             ready: false,
+            starting: true,
             leave: None,
             changed: false,
             touched: true,
@@ -162,7 +165,7 @@ impl Core {
                 memory.as_ref(),
                 stored.largest_lease.max(config.timing.deadtime),
             ),
-            voice: Voice::new(now),
+            voice: Voice::new(),
             groups: BTreeMap::new(),
             evidence: Evidence::new(&config),
             fencing: Fencing::default(),
@@ -247,6 +250,7 @@ impl Core {
             self.changed = false;
             self.deadline = Span(u64::MAX);
             self.judge_peers(fx);
+            self.judge_start();
             self.gather_evidence(fx);
             self.run_out_grants();
             self.make_plan(fx);
@@ -264,6 +268,17 @@ impl Core {
         // Every pass moves some group or peer one state on, so this is a fault of ours; the next timer goes on from here.
         debug_assert!(false, "a step of the core did not come to rest");
         self.wake_in(Span::millis(1));
+    }
+
+    /// The start is over as soon as a majority was seen, and at initdead.
+    fn judge_start(&mut self) {
+        let left = self.config.timing.initdead - self.now.since(self.started);
+        if self.starting && (left == Span::ZERO || self.majority_up()) {
+            self.starting = false;
+            self.changed = true;
+        } else if self.starting {
+            self.wake_in(left);
+        }
     }
 
     /// Asks to be woken so long from now at the latest.

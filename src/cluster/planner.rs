@@ -292,13 +292,15 @@ impl Draft<'_> {
             return None;
         }
         let place = |node| self.core.rank(id, node).0;
-        let unheard = |node: &&NodeId| {
-            self.nodes.get(node) == Some(&Err(Unable::NotYetHeard))
-                && place(**node) < place(first)
-                && self.core.may_own(group, **node)
+        let young = self.core.now.since(self.core.started) < self.core.config.timing.initdead;
+        let comes = |node: &NodeId| match self.nodes.get(node) {
+            Some(Err(why @ (Unable::NotYetHeard | Unable::Starting))) => Some(*why),
+            Some(Err(why @ Unable::NoMajority)) if young => Some(*why),
+            Some(Err(_) | Ok(())) | None => None,
         };
-        let node = order.iter().find(unheard)?;
-        Some(Plan { owner: None, because: nobody(*node, Unable::NotYetHeard) })
+        let better = |node: &&NodeId| place(**node) < place(first) && self.core.may_own(group, **node);
+        let (node, why) = order.iter().filter(better).find_map(|node| Some((*node, comes(node)?)))?;
+        Some(Plan { owner: None, because: nobody(node, why) })
     }
 
     fn nobody_able(&self, id: GroupId, group: &Group, holder: Option<NodeId>, order: &[NodeId]) -> Plan {
@@ -323,7 +325,7 @@ impl Draft<'_> {
         } else {
             let before = order.iter().filter(|node| self.core.rank(id, **node).0 < place);
             let passed =
-                before.filter_map(|node| self.ability(id, group, *node).err().map(|why| (*node, why))).last();
+                before.filter_map(|node| self.ability(id, group, *node).err().map(|why| (*node, why))).next_back();
             passed.map_or(Reason::Preferred, |(passed, because)| Reason::NextInOrder { passed, because })
         };
         Plan { owner: Some(owner), because }

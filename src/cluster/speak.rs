@@ -27,7 +27,8 @@ pub(super) struct Voice {
     /// The newest beats, one sequence number after the other.
     log: VecDeque<Spoken>,
     last: Option<Arc<Beat>>,
-    begun: Moment,
+    /// The newest beat that left for its news, not for the keepalive.
+    news_at: Option<Moment>,
     /// A peer began a new life and waits to see that it is heard.
     greet: bool,
 }
@@ -47,8 +48,8 @@ pub(super) struct Spoken {
 pub(super) struct Forgotten;
 
 impl Voice {
-    pub(super) fn new(now: Moment) -> Self {
-        Self { sequence: Sequence(0), log: VecDeque::new(), last: None, begun: now, greet: false }
+    pub(super) fn new() -> Self {
+        Self { sequence: Sequence(0), log: VecDeque::new(), last: None, news_at: None, greet: false }
     }
 
     pub(super) fn greet(&mut self) {
@@ -89,11 +90,7 @@ impl Core {
         if !self.ready || self.leave.is_some_and(|leave| leave.gone) {
             return false;
         }
-        let quiet = self.voice.last_at().map(|at| self.now.since(at));
-        let due = quiet.is_none_or(|quiet| {
-            quiet >= self.config.timing.keepalive || quiet >= HOLD_BACK && self.has_news()
-        });
-        if !due {
+        if self.until_beat() > Span::ZERO {
             return false;
         }
         let mistaken = self.mutation.is(Mutant::MemoryWrittenAfterBeat);
@@ -105,6 +102,9 @@ impl Core {
     }
 
     fn say(&mut self, fx: &mut Effects) {
+        if self.has_news() {
+            self.voice.news_at = Some(self.now);
+        }
         self.voice.sequence.0 += 1;
         if self.voice.log.len() == LOG_LENGTH {
             self.voice.log.pop_front();
@@ -126,9 +126,18 @@ impl Core {
         if !self.ready || self.leave.is_some_and(|leave| leave.gone) {
             return;
         }
-        let last = self.voice.last_at().unwrap_or(self.voice.begun);
-        let wait = if self.has_news() { HOLD_BACK } else { self.config.timing.keepalive };
-        self.wake_in(wait - self.now.since(last));
+        self.wake_in(self.until_beat());
+    }
+
+    /// How long until a beat is due.
+    fn until_beat(&self) -> Span {
+        let Some(last) = self.voice.last_at() else { return Span::ZERO };
+        let regular = self.config.timing.keepalive - self.now.since(last);
+        if !self.has_news() {
+            return regular;
+        }
+        let held_back = self.voice.news_at.map_or(Span::ZERO, |at| HOLD_BACK - self.now.since(at));
+        regular.min(held_back)
     }
 
     /// Whether the newest beat is out of date in anything but ages and sequence numbers.
@@ -164,7 +173,7 @@ impl Core {
 
     pub(super) fn flags(&self) -> Flags {
         Flags {
-            starting: self.now.since(self.started) < self.config.timing.initdead && !self.majority_up(),
+            starting: self.starting,
             leaving: self.leaving(),
             standby: self.orders.standby(self.me),
             arbiter: self.config.nodes.get(&self.me).is_some_and(|node| node.arbiter),
