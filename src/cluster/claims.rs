@@ -29,7 +29,7 @@ impl Core {
             let Some(tenure) = self.groups.get(&group) else { continue };
             match tenure.state {
                 State::Idle => self.claim_if_wanted(group, fx),
-                State::Claiming { since, outranked, .. } => self.keep_claiming(group, since, outranked, fx),
+                State::Claiming { .. } => self.keep_claiming(group, fx),
                 State::Waiting { .. } | State::Starting { .. } | State::Held { .. } => {
                     self.keep_or_give(group, fx)
                 }
@@ -131,34 +131,24 @@ impl Core {
         }
     }
 
-    fn keep_claiming(
-        &mut self,
-        group: GroupId,
-        since: Moment,
-        outranked: Option<(NodeId, Moment)>,
-        fx: &mut Effects,
-    ) {
+    fn keep_claiming(&mut self, group: GroupId, fx: &mut Effects) {
         self.rest_on_stand_in(group);
-        let Some(tenure) = self.groups.get(&group) else { return };
-        let planned = tenure.plan.owner;
         if self.mutation.is(Mutant::NoWithdrawal) {
             return;
         }
-        if planned.is_some_and(|owner| owner != self.me) || tenure.outdated || self.leaving() {
+        let Some(tenure) = self.groups.get(&group) else { return };
+        let State::Claiming { epoch, since, regardless, outranked } = tenure.state else { return };
+        let planned_away = !regardless && tenure.plan.owner.is_some_and(|owner| owner != self.me);
+        if planned_away || tenure.outdated || self.leaving() {
             return self.withdraw(group, WithdrawReason::PlanChanged, fx);
         }
         if !self.may_claim(group, fx) {
             return self.withdraw(group, WithdrawReason::NoMajority, fx);
         }
-        let patience = self.config.timing.keepalive * PATIENCE;
-        let rival = self.better_claimant(group);
-        let outranked = match (rival, outranked) {
-            (None, _) => None,
-            (Some(rival), Some((_, at))) => Some((rival, at)),
-            (Some(rival), None) => Some((rival, self.now)),
-        };
+        let outranked =
+            self.better_claimant(group).map(|rival| (rival, outranked.map_or(self.now, |(_, at)| at)));
         if let Some((rival, at)) = outranked {
-            let left = patience - self.now.since(at);
+            let left = self.config.timing.keepalive * PATIENCE - self.now.since(at);
             if left == Span::ZERO {
                 return self.withdraw(group, WithdrawReason::Yields(rival), fx);
             }
@@ -170,11 +160,8 @@ impl Core {
             return self.withdraw(group, WithdrawReason::NotWon, fx);
         }
         self.wake_in(left);
-        if let Some(State::Claiming { since: begun, outranked: told, .. }) =
-            self.groups.get_mut(&group).map(|tenure| &mut tenure.state)
-        {
-            *begun = since;
-            *told = outranked;
+        if let Some(tenure) = self.groups.get_mut(&group) {
+            tenure.state = State::Claiming { epoch, since, regardless, outranked };
         }
     }
 

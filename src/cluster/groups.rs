@@ -63,6 +63,8 @@ pub(super) enum State {
     Claiming {
         epoch: Epoch,
         since: Moment,
+        /// The plan has another owner, but nobody claims it.
+        regardless: bool,
         /// Since when another's claim ranks before this one, and whose.
         outranked: Option<(NodeId, Moment)>,
     },

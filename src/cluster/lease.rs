@@ -202,7 +202,8 @@ impl Core {
         tenure.back_off = None;
         tenure.by_evidence = false;
         tenure.shown_since = None;
-        self.set_state(group, State::Claiming { epoch, since: self.now, outranked: None });
+        let regardless = because == Reason::NobodyElse;
+        self.set_state(group, State::Claiming { epoch, since: self.now, regardless, outranked: None });
         self.tell(fx, Event::Claimed { group, epoch, because });
     }
 }

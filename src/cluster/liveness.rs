@@ -236,7 +236,8 @@ impl Core {
             };
         };
         let silent = peer.silent(self.now);
-        let unheard = self.unheard_by(newest);
+        // A new life that does not hear us yet is judged by what the life before heard.
+        let unheard = self.unheard_by(peer.proven.as_ref().unwrap_or(newest));
         let lag = unheard.unwrap_or(never).max(silent);
         if silent >= timing.deadtime {
             let because = if newest.flags.leaving { DownReason::Left } else { DownReason::Silent { silent } };

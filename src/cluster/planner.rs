@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::beat::{Phase, Unfit};
-use crate::config::{Group, Reach};
+use crate::config::{Group, Promise, Reach};
 use crate::types::{GroupId, NodeId};
 
 use super::{Core, Effects, Event, Liveness, Mutant, Reason, Unable};
@@ -211,6 +211,9 @@ impl Draft<'_> {
     fn ability(&self, id: GroupId, group: &Group, node: NodeId) -> Result<(), Unable> {
         match self.nodes.get(&node) {
             None => Err(Unable::NotAllowed),
+            Some(Err(Unable::NoMajority)) if group.promise == Promise::AtLeastOne => {
+                self.core.ability(id, group, node)
+            }
             Some(Err(why)) => Err(*why),
             Some(Ok(())) => self.core.ability(id, group, node),
         }
@@ -324,8 +327,9 @@ impl Draft<'_> {
             Reason::FewestGroups
         } else {
             let before = order.iter().filter(|node| self.core.rank(id, **node).0 < place);
-            let passed =
-                before.filter_map(|node| self.ability(id, group, *node).err().map(|why| (*node, why))).next_back();
+            let passed = before
+                .filter_map(|node| self.ability(id, group, *node).err().map(|why| (*node, why)))
+                .next_back();
             passed.map_or(Reason::Preferred, |(passed, because)| Reason::NextInOrder { passed, because })
         };
         Plan { owner: Some(owner), because }
