@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::beat::{Beat, Phase};
 use crate::config::{Promise, TiebreakMethod};
-use crate::time::{Moment, Span};
+use crate::time::Span;
 use crate::types::{Epoch, GroupId, NodeId, Sequence};
 
 use super::groups::State;
