@@ -90,7 +90,8 @@ impl Core {
         }
     }
 
-    /// Nobody has held, claimed or been granted it for so long that the plan cannot be right: rank by rank, somebody steps in.
+    /// Nobody has held, claimed or been granted it for so long that the plan cannot be right: rank by rank, somebody steps
+    /// in.
     fn nobody_else_claims(&mut self, group: GroupId) -> bool {
         if !self.able(group) {
             return false;

@@ -99,6 +99,8 @@ pub struct Core {
     stored: Stored,
     memory: Memory,
     voters: VoterSets,
+    /// Since when every member of both voter sets shows that it counts both.
+    first_step_shown: Option<Moment>,
     peers: BTreeMap<NodeId, Peer>,
     voter: Voter,
     voice: Voice,
@@ -177,6 +179,7 @@ impl Core {
             events: 0,
             stored,
             voters,
+            first_step_shown: None,
             digest: 0,
             names: BTreeMap::new(),
             config,

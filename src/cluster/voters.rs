@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::beat::VoterDigests;
 use crate::config::{Config, TiebreakMethod};
+use crate::time::Span;
 use crate::types::NodeId;
 
 use super::{Core, Effects, Event, Mutant, VoterSet, VoterSets, VotersRefused};
@@ -117,30 +118,48 @@ impl Core {
         if wanted == self.voters {
             return;
         }
-        let verdict = if wanted.may_follow(&self.voters) || self.mutation.is(Mutant::VotersChangedInOneStep) {
-            Ok(())
-        } else if wanted.is_second_step_after(&self.voters) {
-            self.shown_by_all()
-        } else {
-            Err(VotersRefused::TwoSteps)
-        };
-        match verdict {
-            Ok(()) => {
-                self.voters = wanted;
-                self.changed = true;
-                self.store(fx);
-                self.meet_nodes();
-            }
-            Err(because) => self.tell(fx, Event::VotersKept { because }),
+        if wanted.may_follow(&self.voters) || self.mutation.is(Mutant::VotersChangedInOneStep) {
+            self.count(wanted, fx);
+        } else if !wanted.is_second_step_after(&self.voters) {
+            self.tell(fx, Event::VotersKept { because: VotersRefused::TwoSteps });
+        } else if let Err(because) = self.shown_by_all() {
+            self.tell(fx, Event::VotersKept { because });
         }
     }
 
-    /// The second step was asked for before everybody had shown the first; it is taken as soon as they have.
+    fn count(&mut self, wanted: VoterSets, fx: &mut Effects) {
+        self.voters = wanted;
+        self.first_step_shown = None;
+        self.changed = true;
+        self.store(fx);
+        self.meet_nodes();
+    }
+
+    /// The second step is taken when every member of both sets has shown the first for as long as the longest lease: one
+    /// that was won by the old set alone, just before its holder took the first step, has run out by then.
     pub(super) fn admit_second_step(&mut self, fx: &mut Effects) {
-        let wanted = VoterSets::of(&self.config);
-        if wanted != self.voters && wanted.is_second_step_after(&self.voters) && self.shown_by_all().is_ok() {
-            self.change_voters(wanted, fx);
+        if self.voters.before.is_none() || self.shown_by_all().is_err() {
+            self.first_step_shown = None;
+            return;
         }
+        let since = *self.first_step_shown.get_or_insert(self.now);
+        let wanted = VoterSets::of(&self.config);
+        if !wanted.is_second_step_after(&self.voters) {
+            return;
+        }
+        let left = self.longest_lease_known() - self.now.at_least_since(since);
+        if left == Span::ZERO || self.mutation.is(Mutant::SecondStepTooSoon) {
+            self.count(wanted, fx);
+        } else {
+            self.wake_in(left);
+        }
+    }
+
+    /// The longest lease that anybody may rest on, as far as this node knows.
+    fn longest_lease_known(&self) -> Span {
+        let claimed =
+            self.peers.values().filter_map(|peer| peer.beat()).flat_map(|beat| beat.claims.values());
+        claimed.map(|claim| claim.lease).max().unwrap_or_default().max(self.stored.largest_lease)
     }
 
     /// Every member of both sets counts both sets, or has gone on to the new one.
