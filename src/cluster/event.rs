@@ -327,6 +327,8 @@ pub enum Unable {
     NotYetHeard,
     /// It has just started.
     Starting,
+    /// It does not hear a majority of the voters.
+    NoMajority,
     /// Its daemon is stopping.
     Leaving,
     /// An operator asked it to own nothing.

@@ -139,6 +139,13 @@ pub enum Input {
         /// Whether it is up.
         up: bool,
     },
+    /// Whether there is anything to ping through an interface: a target of the configuration, or a default gateway.
+    Targets {
+        /// Which.
+        interface: InterfaceId,
+        /// Whether there is any.
+        any: bool,
+    },
     /// How many ping targets answer, where the configuration asks for them to be watched.
     Reach {
         /// How many.

@@ -1,30 +1,126 @@
-//! The pure core.
+//! The pure core: one node of the cluster as a value.
+//!
+//! `step(now, Input, &mut Effects)` cannot fail and cannot block. There is no clock here, no socket, no file, no thread
+//! and no order that depends on a hash: the same start and the same inputs give the same effects, so what happened in
+//! production is replayed at a desk, and whole clusters run in virtual time (`tests/sim`).
+//!
+//! | file | what it decides |
+//! | --- | --- |
+//! | `liveness.rs` | who is up, late or dead; whether this node itself was away |
+//! | `voter.rs` | what this node grants as a voter, and for how long |
+//! | `voters.rs` | whose votes count, and how that may change |
+//! | `lease.rs` | whether this node's own leases are won, renewed or lost |
+//! | `evidence.rs`, `fence.rs` | what stands in for the absent vote of a pair |
+//! | `planner.rs` | who should own what, and why: a pure function |
+//! | `claims.rs` | when to claim, to yield, to withdraw, to hand over |
+//! | `groups.rs`, `resources.rs` | what runs here: start, watch, repair, stop |
+//! | `orders.rs` | what operators asked for |
+//! | `speak.rs` | when to send a beat, and what it says |
+//! | `reload.rs` | what a new configuration changes |
+//!
+//! The rules and why they are so: `docs/protocol.md`.
 
+mod claims;
 mod event;
+mod evidence;
+mod fence;
+mod groups;
 mod input;
+mod lease;
+mod liveness;
 mod mutant;
+mod orders;
+mod planner;
+mod record;
+mod reload;
+mod resources;
+mod speak;
 mod view;
+mod voter;
+mod voters;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 pub use event::*;
 pub use input::*;
+pub use lease::{KERNEL_TICK, margin};
 pub use mutant::Mutant;
-use mutant::Mutation;
+pub use record::{Recording, replay};
 pub use view::*;
 
+use crate::config::Config;
+use crate::rng::Rng;
 use crate::time::{Moment, Span};
+use crate::types::{GroupId, Incarnation, NodeId};
 
-/// A kernel tick at HZ 250.
-pub const KERNEL_TICK: Span = Span::millis(4);
+use evidence::Evidence;
+use fence::Fencing;
+use groups::Tenure;
+use liveness::Peer;
+use mutant::Mutation;
+use orders::Orders;
+use speak::Voice;
+use voter::Voter;
 
-/// How much sooner than its voters a holder gives up a lease of this length: bounds how far two clocks drift apart.
-pub fn margin(lease: Span) -> Span {
-    (lease / 100).max(KERNEL_TICK * 2)
-}
+/// How many events the journal keeps: some days of a quiet cluster, and a bounded memory of a noisy one.
+const JOURNAL_LENGTH: usize = 1_024;
+
+/// One pass can cause the next (a won lease starts a resource); more passes than this in one step are a fault of ours.
+const PASSES: usize = 16;
 
 /// One node of the cluster, as a value.
 #[derive(Clone, Debug)]
 pub struct Core {
+    config: Arc<Config>,
+    /// The configuration's digest.
+    digest: u64,
+    /// Each node's place in the order of names.
+    names: BTreeMap<NodeId, usize>,
+    me: NodeId,
+    incarnation: Incarnation,
     mutation: Mutation,
+    rng: Rng,
+    now: Moment,
+    started: Moment,
+    /// The earliest time at which something here is due; collected anew in every pass.
+    deadline: Span,
+    /// This node was away, and what arrived meanwhile is still being read.
+    catching_up: bool,
+    /// It is known what runs here, so beats may be sent.
+    ready: bool,
+    /// No majority was seen yet, and initdead is not over.
+    starting: bool,
+    leave: Option<Leave>,
+    /// Something changed in this pass, so another one follows.
+    changed: bool,
+    /// Something changed that memory must hold before the next beat.
+    touched: bool,
+    stored: Stored,
+    memory: Memory,
+    voters: VoterSets,
+    /// Since when every member of both voter sets shows that it counts both.
+    first_step_shown: Option<Moment>,
+    peers: BTreeMap<NodeId, Peer>,
+    voter: Voter,
+    voice: Voice,
+    groups: BTreeMap<GroupId, Tenure>,
+    evidence: Evidence,
+    fencing: Fencing,
+    orders: Orders,
+    reach: u16,
+    generation: u64,
+    /// Only a deliberate mistake fills it: elements that outlive the beat which says that they are gone.
+    dropped_late: BTreeSet<GroupId>,
+    journal: VecDeque<Record>,
+    events: u64,
+}
+
+/// The daemon is stopping.
+#[derive(Clone, Copy, Debug)]
+struct Leave {
+    since: Moment,
+    gone: bool,
 }
 
 impl Core {
@@ -39,17 +135,195 @@ impl Core {
         Self::begin(start, Mutation::of(mutant), effects)
     }
 
-    fn begin(_start: Start, mutation: Mutation, _effects: &mut Effects) -> Self {
-        Self { mutation }
+    fn begin(start: Start, mutation: Mutation, fx: &mut Effects) -> Self {
+        let Start { config, node, incarnation, seed, now, stored, memory, standing } = start;
+        let with_memory = memory.is_some();
+        let wanted = VoterSets::of(&config);
+        let voters = match &stored.voters {
+            Some(before) if wanted.may_follow(before) => wanted.clone(),
+            Some(before) => before.clone(),
+            None => wanted.clone(),
+        };
+        let mut core = Self {
+            me: node,
+            incarnation,
+            mutation,
+            rng: Rng::new(seed),
+            now,
+            started: now,
+            deadline: now.boot,
+            catching_up: false,
+            ready: false,
+            starting: true,
+            leave: None,
+            changed: false,
+            touched: true,
+            memory: Memory::default(),
+            peers: BTreeMap::new(),
+            voter: Voter::new(
+                node,
+                incarnation,
+                now,
+                memory.as_ref(),
+                stored.largest_lease.max(config.timing.deadtime),
+            ),
+            voice: Voice::new(),
+            groups: BTreeMap::new(),
+            evidence: Evidence::new(&config),
+            fencing: Fencing::default(),
+            orders: Orders::new(memory.as_ref()),
+            reach: 0,
+            generation: 0,
+            dropped_late: BTreeSet::new(),
+            journal: VecDeque::new(),
+            events: 0,
+            stored,
+            voters,
+            first_step_shown: None,
+            digest: 0,
+            names: BTreeMap::new(),
+            config,
+        };
+        core.digest_config();
+        core.tell(fx, Event::Started { incarnation, with_memory });
+        if core.voters != wanted {
+            core.tell(fx, Event::VotersKept { because: VotersRefused::TwoSteps });
+        }
+        core.store(fx);
+        core.meet_nodes();
+        core.take_up_groups(memory, &standing, fx);
+        core.turn(fx);
+        core
     }
 
     /// Something happened, now.
-    pub fn step(&mut self, _now: Moment, _input: Input, _effects: &mut Effects) {
-        let _ = self.mutation.is(Mutant::NoMargin);
+    pub fn step(&mut self, now: Moment, input: Input, fx: &mut Effects) {
+        let late = self.advance(now);
+        self.lapse(late, fx);
+        match input {
+            Input::Timer => self.catching_up = false,
+            Input::Beat { link, beat } => self.receive(link, beat, fx),
+            Input::AgentDone { ticket, outcome } => self.agent_done(ticket, outcome, fx),
+            Input::Answer { round, from } => self.answered(round, from),
+            Input::Carrier { interface, up } => self.carrier(interface, up, fx),
+            Input::Targets { interface, any } => self.evidence.targets(interface, any),
+            Input::Reach { targets } => self.reach = targets,
+            Input::Health { group, fit } => self.health(group, fit, fx),
+            Input::LeaseGone { group } => self.lose(group, LossReason::Gone, fx),
+            Input::Fenced { generation, node, off } => self.fenced(generation, node, off, fx),
+            Input::Command(command) => self.command(command, fx),
+            Input::Configure(config) => self.configure(config, fx),
+        }
+        self.turn(fx);
     }
 
     /// When [`Input::Timer`] is due, on the boot clock.
     pub fn next_deadline(&self) -> Span {
-        Span::ZERO
+        self.deadline
+    }
+
+    /// The newest events, oldest first.
+    pub fn journal(&self) -> impl Iterator<Item = &Record> {
+        self.journal.iter()
+    }
+
+    /// Time goes on, never back. Says by how much this node is late for what was due.
+    fn advance(&mut self, now: Moment) -> Span {
+        self.now = Moment { boot: now.boot.max(self.now.boot), raw: now.raw.max(self.now.raw) };
+        self.now.boot - self.deadline
+    }
+
+    /// Decides until nothing changes any more, writes down what must be, and speaks where that is due.
+    fn turn(&mut self, fx: &mut Effects) {
+        if self.catching_up {
+            self.deadline = self.now.boot;
+            return;
+        }
+        self.settle(fx);
+        if self.speak(fx) {
+            // The own vote counts from the beat that was just sent.
+            self.settle(fx);
+        }
+        self.remember(fx);
+        self.wake_for_beat();
+    }
+
+    fn settle(&mut self, fx: &mut Effects) {
+        for _ in 0..PASSES {
+            self.changed = false;
+            self.deadline = Span(u64::MAX);
+            self.judge_peers(fx);
+            self.judge_start();
+            self.gather_evidence(fx);
+            self.run_out_grants();
+            self.make_plan(fx);
+            self.decide_claims(fx);
+            self.give_grants(fx);
+            self.count_votes(fx);
+            self.watch_fences(fx);
+            self.drive_groups(fx);
+            self.admit_second_step(fx);
+            self.store(fx);
+            if !self.changed {
+                return;
+            }
+        }
+        // Every pass moves some group or peer one state on, so this is a fault of ours; the next timer goes on from here.
+        debug_assert!(false, "a step of the core did not come to rest");
+        self.wake_in(Span::millis(1));
+    }
+
+    /// The start is over as soon as a majority was seen, and at initdead.
+    fn judge_start(&mut self) {
+        let left = self.config.timing.initdead - self.now.since(self.started);
+        if self.starting && (left == Span::ZERO || self.majority_up()) {
+            self.starting = false;
+            self.changed = true;
+        } else if self.starting {
+            self.wake_in(left);
+        }
+    }
+
+    /// Asks to be woken so long from now at the latest.
+    fn wake_in(&mut self, span: Span) {
+        self.deadline = self.deadline.min(self.now.boot + span.max(Span(1)));
+    }
+
+    fn tell(&mut self, fx: &mut Effects, event: Event) {
+        self.events += 1;
+        if self.journal.len() == JOURNAL_LENGTH {
+            self.journal.pop_front();
+        }
+        self.journal.push_back(Record { number: self.events, at: self.now, event: event.clone() });
+        fx.push(Effect::Tell(event));
+    }
+
+    /// The largest lease is stored before it is granted, so that a reboot cannot shorten the hold-off.
+    fn store(&mut self, fx: &mut Effects) {
+        let largest = self.stored.largest_lease.max(self.config.timing.deadtime).max(self.longest_granted());
+        if largest != self.stored.largest_lease || self.stored.voters.as_ref() != Some(&self.voters) {
+            self.stored = Stored { largest_lease: largest, voters: Some(self.voters.clone()) };
+            fx.push(Effect::Store(self.stored.clone()));
+        }
+    }
+
+    /// Works out once what every beat and every ranking asks of the configuration.
+    fn digest_config(&mut self) {
+        let json = serde_json::to_string(&*self.config).unwrap_or_default();
+        self.digest = json
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let mut names: Vec<(&str, NodeId)> =
+            self.config.nodes.iter().map(|(id, node)| (&*node.name, *id)).collect();
+        names.sort_unstable();
+        self.names = names.into_iter().enumerate().map(|(place, (_, id))| (id, place)).collect();
+    }
+
+    fn lease_length(&self) -> Span {
+        self.config.timing.deadtime
+    }
+
+    fn leaving(&self) -> bool {
+        self.leave.is_some()
     }
 }

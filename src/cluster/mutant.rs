@@ -30,6 +30,7 @@ pub enum Mutant {
     KeepsOnStaleEvidence,
     TakesWithoutFence,
     VotersChangedInOneStep,
+    SecondStepTooSoon,
     StartsBeforeWon,
     NoExclusiveWait,
     StopsInStartOrder,
@@ -42,7 +43,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::ClaimantCountsItselfAlways,
         Self::HeardTakenAsGrant,
         Self::GrantShownBeforeCommitted,
@@ -68,6 +69,7 @@ impl Mutant {
         Self::KeepsOnStaleEvidence,
         Self::TakesWithoutFence,
         Self::VotersChangedInOneStep,
+        Self::SecondStepTooSoon,
         Self::StartsBeforeWon,
         Self::NoExclusiveWait,
         Self::StopsInStartOrder,

@@ -8,7 +8,7 @@ use crate::beat::{Flags, Grant, Phase};
 use crate::time::Span;
 use crate::types::{Epoch, GroupId, Incarnation, LinkId, NodeId};
 
-use super::event::Reason;
+use super::{Core, Reason};
 
 /// The whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,4 +87,45 @@ pub struct GroupView {
     pub planned: Option<NodeId>,
     /// Why.
     pub because: Reason,
+}
+
+impl Core {
+    /// What this node knows and does, as of the newest step.
+    pub fn view(&self) -> View {
+        View {
+            node: self.me,
+            incarnation: self.incarnation,
+            flags: self.flags(),
+            majority: self.majority_up(),
+            maintenance: self.orders.maintenance(),
+            peers: self.peers.keys().filter_map(|node| Some((*node, self.view_peer(*node)?))).collect(),
+            groups: self.groups.keys().filter_map(|group| Some((*group, self.view_group(*group)?))).collect(),
+            grants: self.voter.shown().collect(),
+        }
+    }
+
+    fn view_peer(&self, node: NodeId) -> Option<PeerView> {
+        let peer = self.peers.get(&node)?;
+        let incarnation = peer.newest().map_or(Incarnation(0), |(beat, _)| beat.incarnation);
+        Some(PeerView {
+            liveness: peer.liveness,
+            incarnation,
+            silent: peer.silent(self.now),
+            flags: peer.flags(),
+            links: peer.links(self.now),
+        })
+    }
+
+    fn view_group(&self, group: GroupId) -> Option<GroupView> {
+        let tenure = self.groups.get(&group)?;
+        let claim = tenure.claim();
+        Some(GroupView {
+            phase: claim.map(|(_, phase)| phase),
+            epoch: claim.map_or(Epoch(0), |(epoch, _)| epoch),
+            lease_left: tenure.raised.map(|until| until - self.now.boot),
+            holder: self.holder(group),
+            planned: tenure.plan.owner,
+            because: tenure.plan.because,
+        })
+    }
 }

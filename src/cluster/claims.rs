@@ -1,0 +1,331 @@
+//! When to claim, to yield, to withdraw and to hand over: how nodes with a plan come to own what it says, without ever
+//! standing still because two plans differ (rule 18).
+
+use std::collections::BTreeMap;
+
+use crate::beat::{Beat, Phase};
+use crate::config::{Promise, TiebreakMethod};
+use crate::time::Span;
+use crate::types::{Epoch, GroupId, NodeId, Sequence};
+
+use super::groups::State;
+use super::{Core, Effect, Effects, Event, LossReason, Mutant, Reason, StopReason, WithdrawReason};
+
+/// So many keepalives a claim that ranks behind another's is kept up.
+const PATIENCE: u64 = 3;
+
+/// So many leases a claim may wait to be won.
+const LEASES_TO_WIN: u64 = 2;
+
+impl Core {
+    /// Every group: claim it, keep it, give it away, or leave it alone.
+    pub(super) fn decide_claims(&mut self, fx: &mut Effects) {
+        if !self.ready {
+            return;
+        }
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for group in groups {
+            self.note_quiet(group);
+            let Some(tenure) = self.groups.get(&group) else { continue };
+            match tenure.state {
+                State::Idle => self.claim_if_wanted(group, fx),
+                State::Claiming { .. } => self.keep_claiming(group, fx),
+                State::Waiting { .. } | State::Starting { .. } | State::Held { .. } => {
+                    self.keep_or_give(group, fx)
+                }
+                State::Stopping { .. } | State::Blocked { .. } => {}
+            }
+        }
+    }
+
+    fn claim_if_wanted(&mut self, group: GroupId, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get(&group) else { return };
+        if tenure.outdated || self.leaving() || self.orders.maintenance() {
+            return;
+        }
+        if let Some(until) = tenure.back_off {
+            let left = until.boot - self.now.boot;
+            if left > Span::ZERO {
+                self.wake_in(left);
+                return;
+            }
+        }
+        let because = if tenure.plan.owner == Some(self.me) {
+            tenure.plan.because
+        } else if self.nobody_else_claims(group) {
+            Reason::NobodyElse
+        } else {
+            return;
+        };
+        if self.may_claim(group, fx) {
+            self.claim_group(group, because, fx);
+            self.rest_on_stand_in(group);
+        }
+    }
+
+    /// A majority must be up; of a pair, something must stand in for the absent one.
+    fn may_claim(&mut self, group: GroupId, fx: &mut Effects) -> bool {
+        let Some(promise) = self.groups.get(&group).map(|tenure| tenure.group.promise) else { return false };
+        if promise == Promise::AtLeastOne {
+            return true;
+        }
+        self.majority_up() || self.stand_in_allows(group, fx)
+    }
+
+    /// Of a pair: whether the tie-break lets this node take a group alone.
+    fn stand_in_allows(&mut self, group: GroupId, fx: &mut Effects) -> bool {
+        match self.voters.now.method {
+            TiebreakMethod::Evidence => self.evidence_allows(group, fx),
+            TiebreakMethod::Fence => self.fence_allows(),
+            TiebreakMethod::None => false,
+        }
+    }
+
+    /// A claim may be won on the tie-break's vote while that still stands.
+    fn rest_on_stand_in(&mut self, group: GroupId) {
+        let mut unheard = Effects::new();
+        let allowed = self.other_of_pair().is_some() && self.stand_in_allows(group, &mut unheard);
+        if let Some(tenure) = self.groups.get_mut(&group) {
+            tenure.by_evidence = allowed;
+        }
+    }
+
+    /// Nobody has held, claimed or been granted it for so long that the plan cannot be right: rank by rank, somebody steps
+    /// in.
+    fn nobody_else_claims(&mut self, group: GroupId) -> bool {
+        if !self.able(group) {
+            return false;
+        }
+        let own = self.rank(group, self.me);
+        let before = self.config.nodes.keys().filter(|node| self.rank(group, **node) < own).count() as u64;
+        let wait =
+            self.lease_length() * LEASES_TO_WIN + self.config.timing.keepalive * PATIENCE * (before + 1);
+        let Some(tenure) = self.groups.get(&group) else { return false };
+        if tenure.group.after.iter().any(|first| self.holder(*first).is_none()) {
+            return false;
+        }
+        let left = wait - self.now.since(tenure.quiet_since);
+        if left > Span::ZERO {
+            self.wake_in(left);
+        }
+        left == Span::ZERO
+    }
+
+    /// Notes when another's claim or grant of a group was last seen.
+    fn note_quiet(&mut self, group: GroupId) {
+        let mut held = self.groups.get(&group).is_some_and(super::groups::Tenure::holds);
+        let mut busy = false;
+        for (node, peer) in &self.peers {
+            let Some(beat) = peer.live_beat() else { continue };
+            let claim = beat.claims.get(&group);
+            let granted_away =
+                beat.grants.get(&group).is_some_and(|grant| grant.holder != self.me && grant.holder != *node);
+            busy |= claim.is_some() || granted_away;
+            held |= claim.is_some_and(|claim| claim.phase.occupies());
+        }
+        let now = self.now;
+        if let Some(tenure) = self.groups.get_mut(&group) {
+            tenure.seen_held |= held;
+            if busy {
+                tenure.quiet_since = now;
+            }
+        }
+    }
+
+    fn keep_claiming(&mut self, group: GroupId, fx: &mut Effects) {
+        self.rest_on_stand_in(group);
+        if self.mutation.is(Mutant::NoWithdrawal) {
+            return;
+        }
+        let Some(tenure) = self.groups.get(&group) else { return };
+        let State::Claiming { epoch, since, regardless, outranked } = tenure.state else { return };
+        let planned_away = !regardless && tenure.plan.owner.is_some_and(|owner| owner != self.me);
+        if planned_away || tenure.outdated || self.leaving() {
+            return self.withdraw(group, WithdrawReason::PlanChanged, fx);
+        }
+        if !self.may_claim(group, fx) {
+            return self.withdraw(group, WithdrawReason::NoMajority, fx);
+        }
+        let outranked =
+            self.better_claimant(group).map(|rival| (rival, outranked.map_or(self.now, |(_, at)| at)));
+        if let Some((rival, at)) = outranked {
+            let left = self.config.timing.keepalive * PATIENCE - self.now.since(at);
+            if left == Span::ZERO {
+                return self.withdraw(group, WithdrawReason::Yields(rival), fx);
+            }
+            self.wake_in(left);
+        }
+        let since = if self.is_being_handed_over(group) { self.now } else { since };
+        let left = self.lease_length() * LEASES_TO_WIN - self.now.since(since);
+        if left == Span::ZERO {
+            return self.withdraw(group, WithdrawReason::NotWon, fx);
+        }
+        self.wake_in(left);
+        if let Some(tenure) = self.groups.get_mut(&group) {
+            tenure.state = State::Claiming { epoch, since, regardless, outranked };
+        }
+    }
+
+    /// Another that is up, claims it and ranks before us; or to whom a voter has granted it.
+    fn better_claimant(&self, group: GroupId) -> Option<NodeId> {
+        let own = self.rank(group, self.me);
+        let holder = self.holder(group);
+        let ranks_before =
+            |node: NodeId| node != self.me && Some(node) != holder && self.rank(group, node) < own;
+        let claims = self.peers.iter().filter(|(_, peer)| {
+            peer.live_beat()
+                .and_then(|beat| beat.claims.get(&group))
+                .is_some_and(|claim| claim.phase == Phase::Claiming)
+        });
+        let granted = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.live_beat()?.grants.get(&group).map(|grant| grant.holder));
+        let up = |node: &NodeId| self.peers.get(node).is_some_and(super::Peer::up);
+        claims.map(|(node, _)| *node).chain(granted.filter(up)).find(|node| ranks_before(*node))
+    }
+
+    /// The holder is giving it to us.
+    fn is_being_handed_over(&self, group: GroupId) -> bool {
+        self.peers.values().filter_map(|peer| peer.live_beat()).any(|beat| {
+            let stops = beat.claims.get(&group).is_some_and(|claim| claim.phase == Phase::Stopping);
+            stops || beat.facts.handover.get(&group) == Some(&self.me)
+        })
+    }
+
+    fn withdraw(&mut self, group: GroupId, because: WithdrawReason, fx: &mut Effects) {
+        let stays_away = match because {
+            WithdrawReason::NotWon | WithdrawReason::Yields(_) => true,
+            WithdrawReason::PlanChanged | WithdrawReason::NoMajority => false,
+        };
+        let longest = self.lease_length() * LEASES_TO_WIN;
+        let away = if stays_away { self.rng.span(Span::ZERO, longest) } else { Span::ZERO };
+        let until = self.now + away;
+        self.take_back_own_grant(group);
+        self.set_state(group, State::Idle);
+        if let Some(tenure) = self.groups.get_mut(&group) {
+            tenure.back_off = stays_away.then_some(until);
+            tenure.by_evidence = false;
+        }
+        self.tell(fx, Event::Withdrawn { group, because });
+    }
+
+    /// What is held here is kept, unless the plan has another owner who claims it, or another holder is met.
+    fn keep_or_give(&mut self, group: GroupId, fx: &mut Effects) {
+        self.note_shown(group);
+        if self.yield_on_meeting(group, fx) {
+            return;
+        }
+        let Some(tenure) = self.groups.get(&group) else { return };
+        if tenure.outdated {
+            return self.stop(group, StopReason::Reconfigured, None, fx);
+        }
+        let heir = tenure.plan.owner.filter(|owner| *owner != self.me);
+        let because = tenure.plan.because;
+        if let Some(heir) = heir {
+            let claims = self
+                .peers
+                .get(&heir)
+                .and_then(|peer| peer.live_beat())
+                .is_some_and(|beat| beat.claims.contains_key(&group));
+            if claims || self.mutation.is(Mutant::ReleaseToNonClaimant) {
+                return self.stop(group, StopReason::Plan(because), Some(heir), fx);
+            }
+        }
+        if let Some(leave) = self.leave {
+            let patience = self.lease_length() * LEASES_TO_WIN;
+            let left = patience - self.now.since(leave.since);
+            if heir.is_none() || left == Span::ZERO {
+                return self.stop(group, StopReason::Leaving, None, fx);
+            }
+            self.wake_in(left);
+        }
+    }
+
+    /// Remembers the first beat that shows a group as held.
+    fn note_shown(&mut self, group: GroupId) {
+        let newest = self.voice.newest().map_or(Sequence(0), |(sequence, _)| sequence);
+        if let Some(tenure) = self.groups.get_mut(&group) {
+            tenure.shown_since.get_or_insert(Sequence(newest.0 + 1));
+        }
+    }
+
+    /// Two holders can meet where no majority stood between them. Both compare the same beats; the loser's address falls
+    /// silent first, then it grants the keeper at once (rule 17).
+    fn yield_on_meeting(&mut self, group: GroupId, fx: &mut Effects) -> bool {
+        let Some(tenure) = self.groups.get(&group) else { return false };
+        let may_meet = tenure.group.promise == Promise::AtLeastOne || self.other_of_pair().is_some();
+        let Some(shown_since) = tenure.shown_since.filter(|_| may_meet) else { return false };
+        let Some((other, reach)) = self.met_holder(group, shown_since) else { return false };
+        let theirs =
+            self.peers.get(&other).and_then(|peer| peer.live_beat()).map_or(0, |beat| beat.facts.reach);
+        let own = (std::cmp::Reverse(reach), self.rank(group, self.me));
+        let keeper = if own < (std::cmp::Reverse(theirs), self.rank(group, other)) { self.me } else { other };
+        if keeper == self.me || self.mutation.is(Mutant::NobodyYieldsOnMeeting) {
+            self.note_met(group, other, keeper, fx);
+            return false;
+        }
+        self.tell(fx, Event::Met { group, other, keeper });
+        self.lose(group, LossReason::Met, fx);
+        true
+    }
+
+    /// Another holder whose newest beat shows that it has heard us hold the group, too; with the reach that it heard of.
+    fn met_holder(&self, group: GroupId, shown_since: Sequence) -> Option<(NodeId, u16)> {
+        self.peers.iter().find_map(|(node, peer)| {
+            let beat = peer.live_beat()?;
+            let claim = beat.claims.get(&group)?;
+            let heard = beat.heard.get(&self.me)?.sequence;
+            let holds = matches!(claim.phase, Phase::Starting | Phase::Held);
+            (holds && heard >= shown_since)
+                .then(|| (*node, self.voice.sent(heard).map_or(self.reach, |spoken| spoken.reach)))
+        })
+    }
+
+    /// The keeper announces again, once when it meets the other and once when the other has gone.
+    fn note_met(&mut self, group: GroupId, other: NodeId, keeper: NodeId, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get_mut(&group) else { return };
+        if tenure.met.is_none() {
+            tenure.met = Some(other);
+            self.tell(fx, Event::Met { group, other, keeper });
+            fx.push(Effect::Announce { group });
+        }
+    }
+
+    /// The groups that this node would give away, and to whom.
+    pub(super) fn handovers(&self) -> BTreeMap<GroupId, NodeId> {
+        let gives = |(id, tenure): (&GroupId, &super::groups::Tenure)| {
+            let occupied = tenure.claim().is_some_and(|(_, phase)| phase.occupies());
+            let heir = tenure.plan.owner.filter(|owner| *owner != self.me && occupied)?;
+            Some((*id, heir))
+        };
+        self.groups.iter().filter_map(gives).collect()
+    }
+
+    /// A new claim has an epoch above any that was seen.
+    pub(super) fn learn_epochs(&mut self, beat: &Beat) {
+        let claimed = beat.claims.iter().map(|(group, claim)| (group, claim.epoch));
+        let granted = beat.grants.iter().map(|(group, grant)| (group, grant.epoch));
+        let seen: Vec<(GroupId, Epoch)> =
+            claimed.chain(granted).map(|(group, epoch)| (*group, epoch)).collect();
+        for (group, epoch) in seen {
+            if let Some(tenure) = self.groups.get_mut(&group) {
+                tenure.epoch_seen = tenure.epoch_seen.max(epoch);
+            }
+        }
+    }
+
+    /// A holder that leaves its claim out in the same life has stopped everything.
+    pub(super) fn note_releases(&mut self, before: Option<&Beat>, beat: &Beat) {
+        let Some(before) = before.filter(|before| before.incarnation == beat.incarnation) else { return };
+        for (group, claim) in &before.claims {
+            let released = claim.phase.occupies() && !beat.claims.contains_key(group);
+            if let Some(tenure) = self.groups.get_mut(group).filter(|_| released) {
+                tenure.released_at = Some(self.now);
+                if tenure.met.take() == Some(beat.sender) {
+                    tenure.announce_again = true;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What stands in for the absent vote of a pair: what probes and pings show.
+//!
+//! From warntime on, rounds of questions leave through the service interfaces: for the groups' addresses, and for the
+//! ping targets. To *take* a group: a lease's length of silence, and the last three rounds with an answered ping and no
+//! answer from the address. To *keep* it: the lease runs from the sending of the newest answered ping, never from one
+//! before warntime (rule 16). What this cannot see is said in `docs/operators-pair.md`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::config::{Config, TiebreakMethod};
+use crate::time::{Moment, Span};
+use crate::types::{GroupId, InterfaceId, NodeId};
+
+use super::{Answerer, Core, Effect, Effects, Event, Liveness, Mutant, Round, Votes};
+
+/// So many rounds in a row must be silent, each with an answered ping.
+const ROUNDS: usize = 3;
+
+/// Rounds that are remembered: late answers to older ones count for nothing.
+const REMEMBERED: usize = 16;
+
+/// No answer is expected sooner than this, however fast pings come back.
+const SHORTEST_WAIT: Span = Span::millis(2);
+
+/// The probes of a pair.
+#[derive(Clone, Debug)]
+pub(super) struct Evidence {
+    watches: BTreeMap<InterfaceId, Watch>,
+    /// Receipt of the last answer of a group's address.
+    answered: BTreeMap<GroupId, Moment>,
+    /// "Its address answers, but no beats come" was told for these.
+    told: BTreeSet<GroupId>,
+    rounds: u64,
+    /// The slowest of the recent pings.
+    round_trip: Span,
+}
+
+/// One service interface.
+#[derive(Clone, Debug)]
+struct Watch {
+    carrier: bool,
+    /// There is something to ping.
+    targets: bool,
+    active: bool,
+    asked: VecDeque<Asked>,
+    /// The sending of the newest ping that was answered.
+    pinged: Option<Moment>,
+}
+
+/// One round of questions.
+#[derive(Clone, Debug)]
+struct Asked {
+    round: Round,
+    at: Moment,
+    ping: bool,
+    answered: BTreeSet<GroupId>,
+}
+
+impl Evidence {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut evidence = Self {
+            watches: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            told: BTreeSet::new(),
+            rounds: 0,
+            round_trip: Span::ZERO,
+        };
+        evidence.reload(config);
+        evidence
+    }
+
+    /// The interfaces of a new configuration; what is known of those that stay is kept.
+    pub(super) fn reload(&mut self, config: &Config) {
+        let targets = !config.tiebreak.ping.is_empty();
+        let ids = (0..config.interfaces.len()).filter_map(|index| u16::try_from(index).ok().map(InterfaceId));
+        let fresh = || Watch { carrier: true, targets, active: false, asked: VecDeque::new(), pinged: None };
+        self.watches = ids.map(|id| (id, self.watches.remove(&id).unwrap_or_else(fresh))).collect();
+    }
+
+    pub(super) fn has_carrier(&self, interface: InterfaceId) -> bool {
+        self.watches.get(&interface).is_none_or(|watch| watch.carrier)
+    }
+
+    pub(super) fn targets(&mut self, interface: InterfaceId, any: bool) {
+        if let Some(watch) = self.watches.get_mut(&interface) {
+            watch.targets = any;
+        }
+    }
+
+    /// Rounds that were under way while this node was away prove nothing.
+    pub(super) fn forget_rounds(&mut self) {
+        self.watches.values_mut().for_each(|watch| watch.asked.clear());
+    }
+
+    /// How long an answer may take.
+    fn wait(&self, interval: Span) -> Span {
+        SHORTEST_WAIT.max(self.round_trip * 4).min(interval)
+    }
+
+    fn stop(&mut self, interface: InterfaceId) {
+        if let Some(watch) = self.watches.get_mut(&interface) {
+            watch.active = false;
+            watch.asked.clear();
+            watch.pinged = None;
+        }
+    }
+}
+
+impl Core {
+    /// The other of the pair, where evidence stands in for it.
+    fn evidence_pair(&self) -> Option<NodeId> {
+        self.other_of_pair().filter(|_| self.voters.now.method == TiebreakMethod::Evidence)
+    }
+
+    /// For how long the other has been silent, or deaf, or not granting what is held here.
+    fn uncertain_for(&self, other: NodeId) -> Span {
+        let Some(peer) = self.peers.get(&other) else { return Span::ZERO };
+        let timing = &self.config.timing;
+        let silent = peer.silent(self.now);
+        match peer.liveness {
+            // Not heard yet: it is given up at initdead, and the rounds must be through by then.
+            Liveness::Unknown => return self.now.since(self.started) - (timing.initdead - timing.deadtime),
+            Liveness::Down => return silent.max(timing.warntime),
+            Liveness::Up | Liveness::Late => {}
+        }
+        let held = self.groups.iter().filter(|(_, tenure)| tenure.holds());
+        let unbacked = held.filter_map(|(group, _)| self.unrenewed_for(other, *group)).max();
+        silent.max(unbacked.unwrap_or_default())
+    }
+
+    /// Asks, while there is something that only evidence can tell.
+    pub(super) fn gather_evidence(&mut self, fx: &mut Effects) {
+        let Some(other) = self.evidence_pair() else { return };
+        let timing = self.config.timing;
+        let uncertain = self.uncertain_for(other);
+        let interfaces: Vec<InterfaceId> = self.evidence.watches.keys().copied().collect();
+        if uncertain < timing.warntime {
+            interfaces.iter().for_each(|interface| self.evidence.stop(*interface));
+            self.evidence.told.clear();
+            self.wake_in(timing.warntime - uncertain);
+            return;
+        }
+        let interval = self.round_interval(uncertain);
+        for interface in interfaces {
+            self.ask_if_due(interface, interval, fx);
+        }
+    }
+
+    /// Often enough for three rounds before deadtime; quickly around the end of the other's lease, when its kernel stops
+    /// answering; and in step with the beats while a silent holder lives on.
+    fn round_interval(&self, uncertain: Span) -> Span {
+        let timing = self.config.timing;
+        let slow = ((timing.deadtime - timing.warntime) / 4).min(timing.keepalive).max(Span::millis(1));
+        let close = uncertain + super::margin(timing.deadtime) * 2 + slow >= timing.deadtime;
+        let over = uncertain > timing.deadtime + slow * 2;
+        if close && !over { self.evidence.wait(slow) } else { slow }
+    }
+
+    fn ask_if_due(&mut self, interface: InterfaceId, interval: Span, fx: &mut Effects) {
+        let now = self.now;
+        let groups: Vec<GroupId> = self.groups_on(interface).collect();
+        let Some(watch) = self.evidence.watches.get_mut(&interface) else { return };
+        if groups.is_empty() || !watch.carrier {
+            return;
+        }
+        let since = watch.asked.back().map(|asked| now.since(asked.at));
+        if let Some(wait) = since.map(|since| interval - since).filter(|wait| *wait > Span::ZERO) {
+            self.wake_in(wait);
+            return;
+        }
+        let begins = !watch.active;
+        watch.active = true;
+        self.evidence.rounds += 1;
+        let round = Round(self.evidence.rounds);
+        if watch.asked.len() == REMEMBERED {
+            watch.asked.pop_front();
+        }
+        watch.asked.push_back(Asked { round, at: now, ping: false, answered: BTreeSet::new() });
+        if begins {
+            self.tell(fx, Event::EvidenceBegins { interface });
+        }
+        fx.push(Effect::Probe { round, interface, groups });
+        self.wake_in(interval);
+    }
+
+    fn groups_on(&self, interface: InterfaceId) -> impl Iterator<Item = GroupId> {
+        self.config
+            .groups
+            .iter()
+            .filter(move |(_, group)| group.interfaces.contains(&interface))
+            .map(|(id, _)| *id)
+    }
+
+    /// An answer to a round.
+    pub(super) fn answered(&mut self, round: Round, from: Answerer) {
+        let now = self.now;
+        for watch in self.evidence.watches.values_mut() {
+            let Some(asked) = watch.asked.iter_mut().find(|asked| asked.round == round) else { continue };
+            match from {
+                Answerer::Target => {
+                    asked.ping = true;
+                    watch.pinged = watch.pinged.max(Some(asked.at));
+                    let took = now.since(asked.at);
+                    self.evidence.round_trip = took.max(self.evidence.round_trip * 3 / 4);
+                }
+                Answerer::Group(group) => {
+                    asked.answered.insert(group);
+                    self.evidence.answered.insert(group, now);
+                }
+            }
+        }
+    }
+
+    /// The carrier of a service interface.
+    pub(super) fn carrier(&mut self, interface: InterfaceId, up: bool, fx: &mut Effects) {
+        let Some(watch) = self.evidence.watches.get_mut(&interface) else { return };
+        if watch.carrier != up {
+            watch.carrier = up;
+            watch.asked.clear();
+            self.tell(fx, Event::Carrier { interface, up });
+        }
+    }
+
+    /// Whether the evidence allows to take this group from the other of the pair.
+    pub(super) fn evidence_allows(&mut self, group: GroupId, fx: &mut Effects) -> bool {
+        let Some(other) = self.evidence_pair() else { return false };
+        let Some(peer) = self.peers.get(&other) else { return false };
+        if peer.up() {
+            // It can grant by itself. Where it holds off, it grants what it has seen nobody hold (rule 10): two that both
+            // hold off must not each take the other for absent.
+            return false;
+        }
+        let silent = peer.silent(self.now);
+        let lease =
+            peer.claim(group).map_or(self.lease_length(), |claim| claim.lease.max(self.lease_length()));
+        let cut_short = self.mutation.is(Mutant::EvidenceWindowCutShort);
+        if silent < lease && !cut_short {
+            self.wake_in(lease - silent);
+            return false;
+        }
+        let Some(interfaces) = self.config.groups.get(&group).map(|group| group.interfaces.clone()) else {
+            return false;
+        };
+        let silent_everywhere = interfaces.iter().all(|interface| self.silent_on(*interface, group, lease));
+        let answers = interfaces.iter().any(|interface| self.answers_on(*interface, group));
+        if answers && self.evidence.told.insert(group) {
+            self.tell(fx, Event::AnswersWithoutBeats { group });
+        }
+        !interfaces.is_empty() && silent_everywhere
+    }
+
+    fn answers_on(&self, interface: InterfaceId, group: GroupId) -> bool {
+        let last = self.evidence.watches.get(&interface).and_then(|watch| watch.asked.back());
+        last.is_some_and(|asked| asked.answered.contains(&group))
+    }
+
+    /// The address of a group is proven silent on this interface.
+    fn silent_on(&mut self, interface: InterfaceId, group: GroupId, lease: Span) -> bool {
+        let now = self.now;
+        let slow = self.round_interval(Span::ZERO);
+        let wait = self.evidence.wait(slow);
+        let needed = if self.mutation.is(Mutant::EvidenceWindowCutShort) { 1 } else { ROUNDS };
+        let has_link =
+            self.config.interfaces.get(usize::from(interface.0)).is_some_and(|interface| interface.has_link);
+        let Some(watch) = self.evidence.watches.get(&interface).filter(|watch| watch.carrier) else {
+            return false;
+        };
+        let closed = watch.asked.iter().rev().filter(|asked| now.since(asked.at) >= wait);
+        let last: Vec<&Asked> = closed.take(needed).collect();
+        let silent = |asked: &&Asked| !asked.answered.contains(&group) && (asked.ping || !watch.targets);
+        let enough = last.len() == needed && last.iter().all(silent);
+        let since_answer = self.evidence.answered.get(&group).map(|at| now.at_least_since(*at));
+        let owed = if has_link { Span::ZERO } else { lease - since_answer.unwrap_or(lease) };
+        let open = watch.asked.back().map(|asked| wait - now.since(asked.at));
+        if let Some(open) = open.filter(|open| *open > Span::ZERO) {
+            self.wake_in(open);
+        }
+        if owed > Span::ZERO {
+            self.wake_in(owed);
+        }
+        enough && owed == Span::ZERO
+    }
+
+    /// What stands in for the other's vote on a group, and from when a lease that rests on it runs.
+    pub(super) fn stand_in(&self, group: GroupId) -> Option<(Moment, Votes)> {
+        self.other_of_pair()?;
+        let tenure = self.groups.get(&group)?;
+        if !tenure.holds() && !tenure.by_evidence {
+            return None;
+        }
+        match self.voters.now.method {
+            TiebreakMethod::Evidence => self.pinged(&tenure.group.interfaces).map(|at| (at, Votes::Evidence)),
+            // The other cannot take it without switching this node off first.
+            TiebreakMethod::Fence => Some((self.now, Votes::Fence)),
+            TiebreakMethod::None => None,
+        }
+    }
+
+    /// The oldest of the interfaces' newest answered pings.
+    fn pinged(&self, interfaces: &[InterfaceId]) -> Option<Moment> {
+        if self.mutation.is(Mutant::KeepsOnStaleEvidence) {
+            return Some(self.now);
+        }
+        let newest = |interface: &InterfaceId| {
+            let watch = self.evidence.watches.get(interface).filter(|watch| watch.carrier && watch.active)?;
+            if watch.targets { watch.pinged } else { watch.asked.back().map(|asked| asked.at) }
+        };
+        let each: Option<Vec<Moment>> = interfaces.iter().map(newest).collect();
+        each?.into_iter().min()
+    }
+}

@@ -1,0 +1,178 @@
+//! Switching a node off, and what may wait for it.
+//!
+//! The fence agent's success is a vote: that machine is off, so nothing runs there. A node that has not seen its peer
+//! since its own start does not fence it (it may only be the network that is late); the one that holds nothing waits, so
+//! that of two that don't hear each other the holder wins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::TiebreakMethod;
+use crate::time::{Moment, Span};
+use crate::types::{GroupId, Incarnation, NodeId};
+
+use super::groups::State;
+use super::{Core, Effect, Effects, Event, Liveness, Mutant};
+
+/// Which nodes are off, and which are being switched off.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fencing {
+    /// Off for sure; until this life of it is followed by a later one.
+    off: BTreeMap<NodeId, Incarnation>,
+    under_way: BTreeMap<NodeId, u64>,
+    failed_at: BTreeMap<NodeId, Moment>,
+    generation: u64,
+}
+
+impl Fencing {
+    pub(super) fn is_off(&self, node: NodeId) -> bool {
+        self.off.contains_key(&node)
+    }
+}
+
+impl Core {
+    /// Switches off whom a group waits for, and the silent other of a pair.
+    pub(super) fn watch_fences(&mut self, fx: &mut Effects) {
+        self.forget_the_returned();
+        if self.config.fences.is_empty() {
+            return;
+        }
+        for node in self.in_the_way() {
+            self.fence(node, fx);
+        }
+    }
+
+    /// A node that is heard again is not off.
+    fn forget_the_returned(&mut self) {
+        let peers = &self.peers;
+        self.fencing.off.retain(|node, _| !peers.get(node).is_some_and(super::Peer::up));
+    }
+
+    fn in_the_way(&mut self) -> BTreeSet<NodeId> {
+        let mut nodes = BTreeSet::new();
+        if self.voters.now.method == TiebreakMethod::Fence {
+            nodes.extend(self.other_of_pair().filter(|other| self.is_down(*other)));
+        }
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for group in groups {
+            let Some(tenure) = self.groups.get(&group) else { continue };
+            if let State::Waiting { .. } = tenure.state
+                && self.config.watchdog.is_none()
+            {
+                nodes.extend(self.not_clear(group));
+            }
+        }
+        nodes
+    }
+
+    fn is_down(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.liveness == Liveness::Down)
+    }
+
+    fn fence(&mut self, node: NodeId, fx: &mut Effects) {
+        let Some(peer) = self.peers.get(&node) else { return };
+        let device =
+            self.config.fences.iter().find(|fence| fence.nodes.is_empty() || fence.nodes.contains(&node));
+        let Some(device) = device.filter(|_| peer.seen && !peer.up()) else { return };
+        if self.fencing.is_off(node) || self.fencing.under_way.contains_key(&node) {
+            return;
+        }
+        let holds = self
+            .groups
+            .values()
+            .any(|tenure| matches!(tenure.state, State::Held { .. } | State::Starting { .. }));
+        let delay = if holds { Span::ZERO } else { device.delay };
+        let left = (self.config.timing.deadtime + delay) - peer.silent(self.now);
+        let again =
+            self.fencing.failed_at.get(&node).map(|at| self.config.timing.deadtime - self.now.since(*at));
+        let left = left.max(again.unwrap_or_default());
+        if left > Span::ZERO {
+            self.wake_in(left);
+            return;
+        }
+        self.fencing.generation += 1;
+        let generation = self.fencing.generation;
+        self.fencing.under_way.insert(node, generation);
+        self.tell(fx, Event::Fencing { node });
+        fx.push(Effect::Fence { generation, node });
+    }
+
+    /// The fence agent is done.
+    pub(super) fn fenced(&mut self, generation: u64, node: NodeId, off: bool, fx: &mut Effects) {
+        if self.fencing.under_way.get(&node) != Some(&generation) {
+            return;
+        }
+        self.fencing.under_way.remove(&node);
+        self.tell(fx, Event::Fenced { node, off });
+        if off {
+            self.confirm_off(node);
+        } else {
+            self.fencing.failed_at.insert(node, self.now);
+        }
+    }
+
+    /// A node is off: the fence agent or a person says so.
+    pub(super) fn confirm_off(&mut self, node: NodeId) {
+        let Some(peer) = self.peers.get(&node) else { return };
+        let life = peer.newest().map_or(Incarnation(0), |(beat, _)| beat.incarnation);
+        if !peer.up() {
+            self.fencing.off.insert(node, life);
+            self.fencing.failed_at.remove(&node);
+            self.changed = true;
+        }
+    }
+
+    /// Whether the other of the pair is off, so that its vote is not needed.
+    pub(super) fn fence_allows(&self) -> bool {
+        let Some(other) = self.other_of_pair() else { return false };
+        let careless = self.mutation.is(Mutant::TakesWithoutFence) && self.is_down(other);
+        self.voters.now.method == TiebreakMethod::Fence && (careless || self.fencing.is_off(other))
+    }
+
+    /// How long an exclusive group still waits for whoever may run it; `None`: until a fence agent or a person says so.
+    pub(super) fn exclusive_wait_left(&self, group: GroupId, won: Moment) -> Option<Span> {
+        let Some(tenure) = self.groups.get(&group) else { return Some(Span::ZERO) };
+        if !tenure.group.exclusive || self.mutation.is(Mutant::NoExclusiveWait) {
+            return Some(Span::ZERO);
+        }
+        let half = self.lease_length() / 2;
+        let clean = tenure.released_at.is_some_and(|at| won.at_most_since(at) < half && won >= at);
+        if clean || self.not_clear(group).is_empty() {
+            return Some(Span::ZERO);
+        }
+        if let Some(watchdog) = &self.config.watchdog {
+            let wait = watchdog.timeout + super::margin(watchdog.timeout) * 2;
+            return Some(wait - self.now.at_least_since(won));
+        }
+        (self.config.fences.is_empty()).then_some(Span::ZERO)
+    }
+
+    /// The nodes that may still run this group: neither off for sure, nor here and saying that they hold nothing of it.
+    fn not_clear(&self, group: GroupId) -> BTreeSet<NodeId> {
+        let owners =
+            self.voters.all().into_iter().filter(|node| {
+                *node != self.me && self.config.nodes.get(node).is_none_or(|node| !node.arbiter)
+            });
+        let clear = |node: &NodeId| {
+            let peer = self.peers.get(node).and_then(|peer| peer.live_beat());
+            self.fencing.is_off(*node)
+                || peer
+                    .is_some_and(|beat| !beat.claims.get(&group).is_some_and(|claim| claim.phase.occupies()))
+        };
+        owners.filter(|node| !clear(node)).collect()
+    }
+
+    /// The watchdog is fed only while every exclusive group here rests on a lease, or is known to be stopped.
+    pub(super) fn feed_watchdog(&self, fx: &mut Effects) {
+        let safe = |tenure: &super::groups::Tenure| match tenure.state {
+            State::Idle | State::Claiming { .. } => true,
+            State::Waiting { .. } | State::Starting { .. } | State::Held { .. } | State::Stopping { .. } => {
+                tenure.raised.is_some()
+            }
+            State::Blocked { .. } => false,
+        };
+        let fine = self.groups.values().filter(|tenure| tenure.group.exclusive).all(safe);
+        if self.config.watchdog.is_some() && fine {
+            fx.push(Effect::FeedWatchdog);
+        }
+    }
+}

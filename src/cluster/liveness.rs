@@ -1,0 +1,353 @@
+//! Who is up, late or dead; and whether this node itself was away. Four timers, kept per peer and per link.
+//!
+//! A peer is up only while its beats come *and* show that they hear this incarnation: that proves both directions, and
+//! that they are no replay. Only a beat newer than any before changes state (rule 3); an older one counts for its link.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::beat::{Beat, Claim, Flags};
+use crate::time::{Moment, Span};
+use crate::types::{GroupId, Incarnation, LinkId, NodeId, Sequence};
+
+use super::{Core, DownReason, Effects, Event, LinkView, Liveness, LossReason, Mutant};
+
+/// Another node, as known from its beats.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// Since when it is in the configuration (or this node runs).
+    since: Moment,
+    /// The greatest beat heard, whether or not it hears us.
+    newest: Option<Arc<Beat>>,
+    /// The newest beat that hears this incarnation: the only kind that changes claims and grants.
+    proven: Option<Arc<Beat>>,
+    /// When `newest` came; moved on by our own absences.
+    heard_at: Moment,
+    /// When `proven` came, really.
+    proven_at: Moment,
+    pub(super) liveness: Liveness,
+    /// Since when it is up without a gap.
+    pub(super) up_since: Moment,
+    /// Was up at some time of this life of ours.
+    pub(super) seen: bool,
+    links: BTreeMap<LinkId, Path>,
+    /// The groups that it claimed in every beat since it hears this life of ours (for the hold-off's exception).
+    always_claimed: Option<BTreeSet<GroupId>>,
+    /// Told once for each earlier life that speaks.
+    older_life_told: Option<Incarnation>,
+    config_told: Option<u64>,
+}
+
+/// A peer over one link.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    up: bool,
+    heard_at: Moment,
+    newest: (Incarnation, Sequence),
+    round_trip: Option<Span>,
+    beats: u64,
+}
+
+impl Peer {
+    pub(super) fn new(since: Moment) -> Self {
+        Self {
+            since,
+            newest: None,
+            proven: None,
+            heard_at: since,
+            proven_at: since,
+            liveness: Liveness::Unknown,
+            up_since: since,
+            seen: false,
+            links: BTreeMap::new(),
+            always_claimed: None,
+            older_life_told: None,
+            config_told: None,
+        }
+    }
+
+    /// Up, if perhaps late.
+    pub(super) fn up(&self) -> bool {
+        matches!(self.liveness, Liveness::Up | Liveness::Late)
+    }
+
+    /// The newest beat that counts.
+    pub(super) fn beat(&self) -> Option<&Arc<Beat>> {
+        self.proven.as_ref()
+    }
+
+    /// The newest beat that counts, of a peer that is up.
+    pub(super) fn live_beat(&self) -> Option<&Arc<Beat>> {
+        self.proven.as_ref().filter(|_| self.up())
+    }
+
+    /// When the newest beat that counts came.
+    pub(super) fn received(&self) -> Moment {
+        self.proven_at
+    }
+
+    pub(super) fn claim(&self, group: GroupId) -> Option<Claim> {
+        self.proven.as_ref()?.claims.get(&group).copied()
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        self.newest.as_ref().map_or_else(Flags::default, |beat| beat.flags)
+    }
+
+    /// Since its newest beat, less the time that we were away ourselves.
+    pub(super) fn silent(&self, now: Moment) -> Span {
+        now.at_least_since(self.heard_at)
+    }
+
+    pub(super) fn newest(&self) -> Option<(&Arc<Beat>, Moment)> {
+        self.newest.as_ref().map(|beat| (beat, self.heard_at))
+    }
+
+    /// It has shown, in a beat that hears this life of ours, that it holds nothing of this group.
+    pub(super) fn has_shown_claimless(&self, group: GroupId) -> bool {
+        self.always_claimed.as_ref().is_some_and(|claimed| !claimed.contains(&group))
+    }
+
+    pub(super) fn links(&self, now: Moment) -> BTreeMap<LinkId, LinkView> {
+        let view = |path: &Path| LinkView {
+            up: path.up,
+            silent: now.since(path.heard_at),
+            round_trip: path.round_trip,
+            beats: path.beats,
+        };
+        self.links.iter().map(|(link, path)| (*link, view(path))).collect()
+    }
+}
+
+impl Core {
+    /// A beat came in.
+    pub(super) fn receive(&mut self, link: LinkId, beat: Arc<Beat>, fx: &mut Effects) {
+        if beat.sender == self.me {
+            if beat.incarnation != self.incarnation {
+                self.tell(fx, Event::SameName { heard: beat.incarnation });
+            }
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&beat.sender) else { return };
+        let name = (beat.incarnation, beat.sequence);
+        let came_over = peer.hear_over(link, name, self.now);
+        let known =
+            peer.newest.as_ref().map_or(Default::default(), |newest| (newest.incarnation, newest.sequence));
+        if name <= known && !self.mutation.is(Mutant::OldBeatChangesState) {
+            if name.0 < known.0 && peer.older_life_told != Some(name.0) {
+                peer.older_life_told = Some(name.0);
+                self.tell(fx, Event::OlderLife { node: beat.sender, heard: name.0, known: known.0 });
+            }
+            return;
+        }
+        if let Some(link_came_up) = came_over {
+            self.tell(fx, Event::LinkUp { node: beat.sender, link: link_came_up });
+        }
+        self.accept(link, beat, name.0 != known.0, fx);
+    }
+
+    /// A beat newer than any before it.
+    fn accept(&mut self, link: LinkId, beat: Arc<Beat>, new_life: bool, fx: &mut Effects) {
+        let sender = beat.sender;
+        let round_trip = self.round_trip(&beat);
+        let Some(peer) = self.peers.get_mut(&sender) else { return };
+        if let Some(path) = peer.links.get_mut(&link) {
+            path.round_trip = round_trip.or(path.round_trip);
+        }
+        if new_life {
+            // It waits to see that it is heard.
+            self.voice.greet();
+            peer.proven = peer.proven.take().filter(|_| peer.up());
+        }
+        let hears_us = beat.heard.get(&self.me).is_some_and(|heard| heard.incarnation == self.incarnation);
+        if self.mutation.is(Mutant::HoldOffExceptionWithoutHearing) || hears_us {
+            let claimed = beat.claims.keys().copied();
+            peer.always_claimed = Some(match peer.always_claimed.take() {
+                None => claimed.collect(),
+                Some(always) => claimed.filter(|group| always.contains(group)).collect(),
+            });
+        }
+        peer.heard_at = self.now;
+        peer.newest = Some(Arc::clone(&beat));
+        if !hears_us && !self.mutation.is(Mutant::UnprovenBeatChangesState) {
+            return;
+        }
+        let before = peer.proven.replace(Arc::clone(&beat));
+        peer.proven_at = self.now;
+        let differs = beat.config != self.digest && peer.config_told != Some(beat.config);
+        if differs {
+            peer.config_told = Some(beat.config);
+            self.tell(fx, Event::ConfigDiffers { node: sender });
+        }
+        self.judge_peer(sender, fx);
+        self.learn_epochs(&beat);
+        self.learn_orders(&beat, fx);
+        self.note_releases(before.as_deref(), &beat);
+        self.hear_claims(&beat);
+    }
+
+    /// Deadlines and silence, for every peer.
+    pub(super) fn judge_peers(&mut self, fx: &mut Effects) {
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.judge_peer(peer, fx);
+        }
+    }
+
+    fn judge_peer(&mut self, node: NodeId, fx: &mut Effects) {
+        let (verdict, wake) = self.verdict(node);
+        self.wake_in(wake);
+        self.judge_links(node, fx);
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let (was, is) = (peer.liveness, verdict.liveness());
+        peer.liveness = is;
+        if was == is {
+            return;
+        }
+        let silent = peer.silent(now);
+        if matches!(was, Liveness::Unknown | Liveness::Down) && peer.up() {
+            peer.up_since = now;
+            peer.seen = true;
+        }
+        let incarnation = peer.newest.as_ref().map_or(Incarnation(0), |beat| beat.incarnation);
+        self.changed = true;
+        match (was, verdict) {
+            (Liveness::Unknown | Liveness::Down, Verdict::Up | Verdict::Late) => {
+                self.tell(fx, Event::PeerUp { node, incarnation });
+            }
+            (Liveness::Up, Verdict::Late) => self.tell(fx, Event::PeerLate { node, silent }),
+            (_, Verdict::Down(because)) => self.tell(fx, Event::PeerDown { node, because }),
+            (Liveness::Up | Liveness::Late, Verdict::Up | Verdict::Late) | (_, Verdict::Unknown) => {}
+        }
+    }
+
+    /// How a peer is to be judged now, and in how long that may change by itself.
+    fn verdict(&self, node: NodeId) -> (Verdict, Span) {
+        let timing = &self.config.timing;
+        let never = Span(u64::MAX);
+        let Some(peer) = self.peers.get(&node) else { return (Verdict::Unknown, never) };
+        let initdead_left = timing.initdead - self.now.at_least_since(peer.since);
+        let Some(newest) = &peer.newest else {
+            return if initdead_left == Span::ZERO {
+                (Verdict::Down(DownReason::NeverHeard), never)
+            } else {
+                (Verdict::Unknown, initdead_left)
+            };
+        };
+        let silent = peer.silent(self.now);
+        // A new life that does not hear us yet is judged by what the life before heard.
+        let unheard = self.unheard_by(peer.proven.as_ref().unwrap_or(newest));
+        let lag = unheard.unwrap_or(never).max(silent);
+        if silent >= timing.deadtime {
+            let because = if newest.flags.leaving { DownReason::Left } else { DownReason::Silent { silent } };
+            return (Verdict::Down(because), never);
+        }
+        match unheard {
+            Some(unheard) if unheard < timing.deadtime => {
+                let next = if lag < timing.warntime { timing.warntime } else { timing.deadtime };
+                (if lag < timing.warntime { Verdict::Up } else { Verdict::Late }, next - lag)
+            }
+            Some(_) if silent >= timing.warntime => (Verdict::Down(DownReason::Silent { silent }), never),
+            None if peer.liveness == Liveness::Unknown && initdead_left > Span::ZERO => {
+                (Verdict::Unknown, initdead_left.min(timing.deadtime - silent))
+            }
+            unheard => {
+                let hears_us_since = unheard.unwrap_or_else(|| self.now.since(self.started));
+                (Verdict::Down(DownReason::Deaf { hears_us_since }), timing.deadtime - silent)
+            }
+        }
+    }
+
+    /// For how long this peer has not heard what we sent: since the first beat after the newest of ours that it shows.
+    /// `None` where it shows none of this life. Our own absence does not count: we sent nothing then.
+    fn unheard_by(&self, beat: &Beat) -> Option<Span> {
+        let heard = beat.heard.get(&self.me).filter(|heard| heard.incarnation == self.incarnation)?;
+        Some(match self.voice.sent_after(heard.sequence) {
+            Ok(None) => Span::ZERO,
+            Ok(Some(sent)) => self.now.since(sent),
+            Err(_) => Span(u64::MAX),
+        })
+    }
+
+    fn judge_links(&mut self, node: NodeId, fx: &mut Effects) {
+        let deadtime = self.config.timing.deadtime;
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let mut down = Vec::new();
+        let mut wake = Span(u64::MAX);
+        for (link, path) in peer.links.iter_mut().filter(|(_, path)| path.up) {
+            let left = deadtime - self.now.since(path.heard_at);
+            if left > Span::ZERO {
+                wake = wake.min(left);
+            } else {
+                path.up = false;
+                down.push(*link);
+            }
+        }
+        self.wake_in(wake);
+        for link in down {
+            self.tell(fx, Event::LinkDown { node, link });
+        }
+    }
+
+    /// What this node held may have run out while it was away: that comes before everything else (rule 6). Then its own
+    /// absence is taken off the silence of others (rule 5), and nothing is judged before what arrived has been read.
+    pub(super) fn lapse(&mut self, late: Span, fx: &mut Effects) {
+        let away = late > self.config.timing.keepalive / 2;
+        let because = if away { LossReason::WasAway } else { LossReason::RanOut };
+        self.drop_lapsed_leases(because, fx);
+        if !away || self.mutation.is(Mutant::NoSelfSuspicion) {
+            return;
+        }
+        if !self.catching_up {
+            self.tell(fx, Event::WasAway { late });
+        }
+        self.catching_up = true;
+        for peer in self.peers.values_mut() {
+            let shifted = peer.heard_at + late;
+            peer.heard_at =
+                Moment { boot: shifted.boot.min(self.now.boot), raw: shifted.raw.min(self.now.raw) };
+            for path in peer.links.values_mut() {
+                path.heard_at = path.heard_at + late;
+            }
+        }
+        self.evidence.forget_rounds();
+        self.deadline = self.now.boot;
+    }
+}
+
+/// How a peer is to be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Unknown,
+    Up,
+    Late,
+    Down(DownReason),
+}
+
+impl Verdict {
+    fn liveness(self) -> Liveness {
+        match self {
+            Self::Unknown => Liveness::Unknown,
+            Self::Up => Liveness::Up,
+            Self::Late => Liveness::Late,
+            Self::Down(_) => Liveness::Down,
+        }
+    }
+}
+
+impl Peer {
+    /// Counts a beat for its link; says so where the link came up by it. A repeated or older one does not count: a replay
+    /// must not make a dead link look alive.
+    fn hear_over(&mut self, link: LinkId, name: (Incarnation, Sequence), now: Moment) -> Option<LinkId> {
+        let fresh = Path { up: true, heard_at: now, newest: name, round_trip: None, beats: 0 };
+        let first = !self.links.contains_key(&link);
+        let path = self.links.entry(link).or_insert(fresh);
+        if !first && name <= path.newest {
+            return None;
+        }
+        let came_up = !path.up;
+        *path = Path { up: true, heard_at: now, newest: name, beats: path.beats + 1, ..*path };
+        came_up.then_some(link)
+    }
+}

@@ -1,0 +1,137 @@
+//! What operators asked for. An order spreads with the beats, the greatest version wins everywhere, and it survives a
+//! restart of the daemon in memory.
+
+use std::collections::BTreeMap;
+
+use crate::beat::{Beat, Order, Subject, Wish};
+use crate::types::{GroupId, NodeId};
+
+use super::{Command, Core, Effects, Event, Leave, Memory, RefusedReason, StopReason};
+
+/// The orders that are known here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Orders(BTreeMap<Subject, Order>);
+
+impl Orders {
+    pub(super) fn new(memory: Option<&Memory>) -> Self {
+        Self(memory.map(|memory| memory.orders.clone()).unwrap_or_default())
+    }
+
+    pub(super) fn all(&self) -> &BTreeMap<Subject, Order> {
+        &self.0
+    }
+
+    fn wish(&self, subject: Subject) -> Wish {
+        self.0.get(&subject).map_or(Wish::Nothing, |order| order.wish)
+    }
+
+    pub(super) fn standby(&self, node: NodeId) -> bool {
+        self.wish(Subject::Node(node)) == Wish::Standby
+    }
+
+    pub(super) fn maintenance(&self) -> bool {
+        self.wish(Subject::Cluster) == Wish::Maintenance
+    }
+
+    pub(super) fn placed(&self, group: GroupId) -> Option<NodeId> {
+        match self.wish(Subject::Group(group)) {
+            Wish::Place(node) => Some(node),
+            Wish::Nothing | Wish::Standby | Wish::Maintenance | Wish::Avoid(_) => None,
+        }
+    }
+
+    pub(super) fn avoided(&self, group: GroupId) -> Option<NodeId> {
+        match self.wish(Subject::Group(group)) {
+            Wish::Avoid(node) => Some(node),
+            Wish::Nothing | Wish::Standby | Wish::Maintenance | Wish::Place(_) => None,
+        }
+    }
+
+    fn next_version(&self) -> u64 {
+        1 + self.0.values().map(|order| order.version).max().unwrap_or_default()
+    }
+}
+
+impl Core {
+    /// An operator asks.
+    pub(super) fn command(&mut self, command: Command, fx: &mut Effects) {
+        match command {
+            Command::Standby { node } => self.order(Subject::Node(node), Wish::Standby, fx),
+            Command::Online { node } => self.order(Subject::Node(node), Wish::Nothing, fx),
+            Command::Takeover { group } => self.order(Subject::Group(group), Wish::Place(self.me), fx),
+            Command::Move { group, node } => self.order(Subject::Group(group), Wish::Place(node), fx),
+            Command::Avoid { group, node } => self.order(Subject::Group(group), Wish::Avoid(node), fx),
+            Command::Unmove { group } => self.order(Subject::Group(group), Wish::Nothing, fx),
+            Command::Maintenance { on } => {
+                self.order(Subject::Cluster, if on { Wish::Maintenance } else { Wish::Nothing }, fx);
+            }
+            Command::Cleanup { group } => self.clean_up(group, fx),
+            Command::FenceAck { node } => self.confirm_off(node),
+            Command::Leave => {
+                let since = self.now;
+                self.leave.get_or_insert(Leave { since, gone: false });
+            }
+        }
+    }
+
+    fn order(&mut self, subject: Subject, wish: Wish, fx: &mut Effects) {
+        let known = |node: NodeId| self.config.nodes.get(&node).is_some_and(|node| !node.arbiter);
+        let subject_known = match subject {
+            Subject::Cluster => true,
+            Subject::Node(node) => known(node),
+            Subject::Group(group) => self.config.groups.contains_key(&group),
+        };
+        let target_known = match wish {
+            Wish::Place(node) | Wish::Avoid(node) => known(node),
+            Wish::Nothing | Wish::Standby | Wish::Maintenance => true,
+        };
+        if !subject_known || !target_known {
+            self.tell(fx, Event::Refused { subject, because: RefusedReason::Unknown });
+            return;
+        }
+        let version = self.orders.next_version();
+        self.take_order(subject, Order { version, wish }, fx);
+    }
+
+    fn take_order(&mut self, subject: Subject, order: Order, fx: &mut Effects) {
+        let old = self.orders.0.insert(subject, order);
+        self.touched = true;
+        self.changed = true;
+        if old.map(|old| old.wish) != Some(order.wish) {
+            self.tell(fx, Event::Ordered { subject, wish: order.wish });
+        }
+    }
+
+    /// A beat may carry a newer order than is known here.
+    pub(super) fn learn_orders(&mut self, beat: &Beat, fx: &mut Effects) {
+        for (subject, order) in &beat.facts.orders {
+            if self.orders.0.get(subject).is_none_or(|known| order > known) {
+                self.take_order(*subject, *order, fx);
+            }
+        }
+    }
+
+    /// A group that does not go back by itself stays where it was put: the order has done its work.
+    pub(super) fn fulfil_order(&mut self, group: GroupId, fx: &mut Effects) {
+        let stays = self.config.groups.get(&group).is_some_and(|group| !group.failback);
+        let put_here = self.orders.placed(group) == Some(self.me);
+        let kept_away = self.orders.avoided(group).is_some_and(|node| node != self.me);
+        if stays && (put_here || kept_away) {
+            self.order(Subject::Group(group), Wish::Nothing, fx);
+        }
+    }
+
+    fn clean_up(&mut self, group: GroupId, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get_mut(&group) else {
+            self.tell(fx, Event::Refused { subject: Subject::Group(group), because: RefusedReason::Unknown });
+            return;
+        };
+        tenure.failed_at = None;
+        tenure.back_off = None;
+        tenure.units.iter_mut().for_each(|unit| unit.restarts = 0);
+        self.changed = true;
+        if matches!(tenure.state, super::groups::State::Blocked { .. }) {
+            self.stop(group, StopReason::Failed, None, fx);
+        }
+    }
+}

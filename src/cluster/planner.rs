@@ -1,0 +1,403 @@
+//! Who should own what, and why: a pure function of the configuration and of what the newest beats show.
+//!
+//! It only proposes. A wrong or divided plan costs a useless move, never safety: that is the voters' business.
+
+use std::collections::BTreeMap;
+
+use crate::beat::{Phase, Unfit};
+use crate::config::{Group, Promise, Reach};
+use crate::types::{GroupId, NodeId};
+
+use super::{Core, Effects, Event, Liveness, Mutant, Reason, Unable};
+
+/// Who should own a group, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) owner: Option<NodeId>,
+    pub(super) because: Reason,
+}
+
+impl Plan {
+    /// Before anything is known.
+    pub(super) const NOBODY: Self = Self { owner: None, because: Reason::Stays };
+}
+
+/// Where a node stands in a group's order of preference; names decide among equals.
+pub(super) type Rank = (usize, usize);
+
+/// A plan in the making.
+struct Draft<'a> {
+    core: &'a Core,
+    /// Base ability of every node that can own at all.
+    nodes: BTreeMap<NodeId, Result<(), Unable>>,
+    holders: BTreeMap<GroupId, NodeId>,
+    owned: BTreeMap<NodeId, usize>,
+    plans: BTreeMap<GroupId, Plan>,
+}
+
+impl Core {
+    /// Makes the plan anew.
+    pub(super) fn make_plan(&mut self, fx: &mut Effects) {
+        let plans = self.draft();
+        for (group, plan) in plans {
+            let Some(tenure) = self.groups.get_mut(&group) else { continue };
+            let moved = tenure.plan.owner != plan.owner;
+            tenure.plan = plan;
+            if moved {
+                self.changed = true;
+                self.tell(fx, Event::Planned { group, owner: plan.owner, because: plan.because });
+            }
+        }
+    }
+
+    fn draft(&self) -> BTreeMap<GroupId, Plan> {
+        let owners = self.config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(id, _)| *id);
+        let mut draft = Draft {
+            core: self,
+            nodes: owners.map(|node| (node, self.base_ability(node))).collect(),
+            holders: self.holders(),
+            owned: BTreeMap::new(),
+            plans: BTreeMap::new(),
+        };
+        let (led, free): (Vec<_>, Vec<_>) =
+            self.config.groups.iter().partition(|(_, group)| group.with.is_some());
+        for (id, group) in free {
+            let plan = draft.plan(*id, group);
+            draft.set(*id, plan);
+        }
+        for (id, group) in led {
+            let plan = draft.follow(*id, group);
+            draft.set(*id, plan);
+        }
+        draft.plans
+    }
+
+    /// Whether a node can own anything at all.
+    fn base_ability(&self, node: NodeId) -> Result<(), Unable> {
+        let flags = if node == self.me {
+            self.flags()
+        } else {
+            let Some(peer) = self.peers.get(&node) else { return Err(Unable::Down) };
+            match peer.liveness {
+                Liveness::Down => return Err(Unable::Down),
+                Liveness::Unknown => return Err(Unable::NotYetHeard),
+                Liveness::Up | Liveness::Late => {}
+            }
+            if !self.sees_majority(node) {
+                return Err(Unable::NoMajority);
+            }
+            peer.flags()
+        };
+        let reasons = [
+            (flags.leaving, Unable::Leaving),
+            (flags.standby || self.orders.standby(node), Unable::Standby),
+            (flags.starting, Unable::Starting),
+        ];
+        reasons.iter().find(|(holds, _)| *holds).map_or(Ok(()), |(_, why)| Err(*why))
+    }
+
+    /// Whether a peer's beat shows that it hears a majority of the voters.
+    fn sees_majority(&self, node: NodeId) -> bool {
+        let deadtime = self.config.timing.deadtime;
+        let Some(beat) = self.peers.get(&node).and_then(|peer| peer.live_beat()) else { return false };
+        let hears = |voter| {
+            (voter == node || beat.heard.get(&voter).is_some_and(|heard| heard.age < deadtime)).then_some(())
+        };
+        self.by_majority(hears).is_some()
+    }
+
+    /// Who holds what, as the newest beats of those that are up show it.
+    fn holders(&self) -> BTreeMap<GroupId, NodeId> {
+        let mut holders: BTreeMap<GroupId, (Phase, NodeId)> = BTreeMap::new();
+        let mut note = |group, phase: Phase, node| {
+            let better = |old: &(Phase, NodeId)| phase == Phase::Held && old.0 != Phase::Held;
+            if phase.occupies() && holders.get(&group).is_none_or(better) {
+                holders.insert(group, (phase, node));
+            }
+        };
+        for (group, claim) in self.claims() {
+            note(group, claim.phase, self.me);
+        }
+        for (node, peer) in &self.peers {
+            for (group, claim) in peer.live_beat().iter().flat_map(|beat| &beat.claims) {
+                note(*group, claim.phase, *node);
+            }
+        }
+        holders.into_iter().map(|(group, (_, node))| (group, node)).collect()
+    }
+
+    /// Who holds a group, as far as this node knows.
+    pub(super) fn holder(&self, group: GroupId) -> Option<NodeId> {
+        let occupies = |phase: Phase| phase.occupies();
+        if self.groups.get(&group).and_then(|tenure| tenure.claim()).is_some_and(|(_, phase)| occupies(phase))
+        {
+            return Some(self.me);
+        }
+        let holds = |peer: &super::Peer| {
+            peer.live_beat()
+                .and_then(|beat| beat.claims.get(&group))
+                .is_some_and(|claim| occupies(claim.phase))
+        };
+        self.peers.iter().find(|(_, peer)| holds(peer)).map(|(node, _)| *node)
+    }
+
+    /// Where a node stands in a group's order of preference. Lower is better.
+    pub(super) fn rank(&self, group: GroupId, node: NodeId) -> Rank {
+        let prefer = self.config.groups.get(&group).map_or(&[][..], |group| &group.prefer);
+        let place = prefer.iter().position(|preferred| *preferred == node).unwrap_or(prefer.len());
+        (place, self.names.get(&node).copied().unwrap_or(usize::MAX))
+    }
+
+    /// Whether the configuration lets a node own a group.
+    pub(super) fn may_own(&self, group: &Group, node: NodeId) -> bool {
+        let owner = self.config.nodes.get(&node).is_some_and(|node| !node.arbiter);
+        owner && (group.only.is_empty() || group.only.contains(&node))
+    }
+
+    /// Whether this node could serve a group, by all that the planner asks.
+    pub(super) fn able(&self, group: GroupId) -> bool {
+        let Some(configured) = self.config.groups.get(&group) else { return false };
+        self.base_ability(self.me).is_ok() && self.ability(group, configured, self.me).is_ok()
+    }
+
+    /// Whether a node that can own at all can serve this group.
+    fn ability(&self, id: GroupId, group: &Group, node: NodeId) -> Result<(), Unable> {
+        if !self.may_own(group, node) {
+            return Err(Unable::NotAllowed);
+        }
+        let (unfit, reach) = if node == self.me {
+            (self.groups.get(&id).and_then(|tenure| self.unfit(tenure)), self.reach)
+        } else {
+            let facts = self.peers.get(&node).and_then(|peer| peer.live_beat()).map(|beat| &beat.facts);
+            let unfit = facts.and_then(|facts| facts.unfit.get(&id).copied());
+            (unfit, facts.map_or(0, |facts| facts.reach))
+        };
+        let forgets = self.mutation.is(Mutant::ForgetsFailures);
+        match unfit {
+            Some(Unfit::Failed { .. }) if forgets => {}
+            Some(unfit) => return Err(Unable::Unfit(unfit)),
+            None => {}
+        }
+        match group.reach {
+            Reach::AtLeast(least) if reach < least => Err(Unable::Reach(reach)),
+            Reach::AtLeast(_) | Reach::Any | Reach::Best => Ok(()),
+        }
+    }
+
+    fn reach_of(&self, node: NodeId) -> u16 {
+        let beat = self.peers.get(&node).and_then(|peer| peer.live_beat());
+        if node == self.me { self.reach } else { beat.map_or(0, |beat| beat.facts.reach) }
+    }
+
+    /// A node has been up for as long as a failback must wait.
+    fn settled_for(&self, group: &Group, node: NodeId) -> bool {
+        let since = if node == self.me {
+            self.started
+        } else {
+            self.peers.get(&node).map_or(self.now, |peer| peer.up_since)
+        };
+        self.now.since(since) >= group.failback_delay
+    }
+}
+
+impl Draft<'_> {
+    fn set(&mut self, group: GroupId, plan: Plan) {
+        if let Some(owner) = plan.owner {
+            *self.owned.entry(owner).or_default() += 1;
+        }
+        self.plans.insert(group, plan);
+    }
+
+    fn ability(&self, id: GroupId, group: &Group, node: NodeId) -> Result<(), Unable> {
+        match self.nodes.get(&node) {
+            None => Err(Unable::NotAllowed),
+            Some(Err(Unable::NoMajority)) if group.promise == Promise::AtLeastOne => {
+                self.core.ability(id, group, node)
+            }
+            Some(Err(why)) => Err(*why),
+            Some(Ok(())) => self.core.ability(id, group, node),
+        }
+    }
+
+    /// Every node in the order in which the group would have them.
+    fn order(&self, id: GroupId) -> Vec<NodeId> {
+        let mut order: Vec<NodeId> = self.nodes.keys().copied().collect();
+        order.sort_by_key(|node| self.core.rank(id, *node));
+        order
+    }
+
+    fn plan(&self, id: GroupId, group: &Group) -> Plan {
+        let core = self.core;
+        let holder = self.holders.get(&id).copied();
+        if core.orders.maintenance() {
+            return Plan { owner: holder, because: Reason::Stays };
+        }
+        if let Some(waits) = group.after.iter().find(|first| !self.holders.contains_key(first))
+            && holder.is_none()
+        {
+            return Plan { owner: None, because: nobody(core.me, Unable::Waits(*waits)) };
+        }
+        let order = self.order(id);
+        let mut able = self.able(id, group, &order);
+        if group.clone_of.is_some() {
+            able = self.below_quota(id, group, holder, &able);
+        }
+        let Some(first) = able.first().copied() else { return self.nobody_able(id, group, holder, &order) };
+        if let Some(node) = core.orders.placed(id).filter(|node| able.contains(node)) {
+            return Plan { owner: Some(node), because: Reason::Ordered };
+        }
+        if let Some(holder) = holder.filter(|holder| able.contains(holder))
+            && !self.goes_back(id, group, holder, first)
+        {
+            return Plan { owner: Some(holder), because: Reason::Stays };
+        }
+        if let Some(waited) = self.worth_waiting_for(id, group, holder, &order, first) {
+            return waited;
+        }
+        self.best(id, group, &able, &order)
+    }
+
+    /// The nodes that can serve a group, best first.
+    fn able(&self, id: GroupId, group: &Group, order: &[NodeId]) -> Vec<NodeId> {
+        let mut able: Vec<NodeId> =
+            order.iter().copied().filter(|node| self.ability(id, group, *node).is_ok()).collect();
+        if group.reach == Reach::Best {
+            let best = able.iter().map(|node| self.core.reach_of(*node)).max().unwrap_or_default();
+            able.retain(|node| self.core.reach_of(*node) == best);
+        }
+        if let Some(avoided) = self.core.orders.avoided(id)
+            && able.len() > 1
+        {
+            able.retain(|node| *node != avoided);
+        }
+        able
+    }
+
+    /// Whether the group leaves an able holder for a better node.
+    fn goes_back(&self, id: GroupId, group: &Group, holder: NodeId, first: NodeId) -> bool {
+        if self.core.mutation.is(Mutant::PlanIgnoresHolder) {
+            return true;
+        }
+        let place = |node| self.core.rank(id, node).0;
+        group.failback && place(first) < place(holder) && self.core.settled_for(group, first)
+    }
+
+    /// At a cold start a preferred node may still come: until initdead is over the group waits for it.
+    fn worth_waiting_for(
+        &self,
+        id: GroupId,
+        group: &Group,
+        holder: Option<NodeId>,
+        order: &[NodeId],
+        first: NodeId,
+    ) -> Option<Plan> {
+        if holder.is_some() || self.core.groups.get(&id).is_none_or(|tenure| tenure.seen_held) {
+            return None;
+        }
+        let place = |node| self.core.rank(id, node).0;
+        let young = self.core.now.since(self.core.started) < self.core.config.timing.initdead;
+        let comes = |node: &NodeId| match self.nodes.get(node) {
+            Some(Err(why @ (Unable::NotYetHeard | Unable::Starting))) => Some(*why),
+            Some(Err(why @ Unable::NoMajority)) if young => Some(*why),
+            Some(Err(_) | Ok(())) | None => None,
+        };
+        let better = |node: &&NodeId| place(**node) < place(first) && self.core.may_own(group, **node);
+        let (node, why) = order.iter().filter(better).find_map(|node| Some((*node, comes(node)?)))?;
+        Some(Plan { owner: None, because: nobody(node, why) })
+    }
+
+    fn nobody_able(&self, id: GroupId, group: &Group, holder: Option<NodeId>, order: &[NodeId]) -> Plan {
+        let unable =
+            order.iter().find_map(|node| self.ability(id, group, *node).err().map(|why| (*node, why)));
+        let (nearest, why) = unable.unwrap_or((self.core.me, Unable::Waits(id)));
+        let stays =
+            holder.filter(|holder| !matches!(self.nodes.get(holder), Some(Err(Unable::Leaving)) | None));
+        Plan { owner: stays, because: nobody(nearest, why) }
+    }
+
+    /// The first in the order of preference; among equals the one that owns the fewest groups.
+    fn best(&self, id: GroupId, group: &Group, able: &[NodeId], order: &[NodeId]) -> Plan {
+        let key = |node: &NodeId| {
+            let (place, name) = self.core.rank(id, *node);
+            (place, self.load(*node), name)
+        };
+        let Some(owner) = able.iter().copied().min_by_key(key) else { return Plan::NOBODY };
+        let place = self.core.rank(id, owner).0;
+        let because = if place >= group.prefer.len() {
+            Reason::FewestGroups
+        } else {
+            let before = order.iter().filter(|node| self.core.rank(id, **node).0 < place);
+            let passed = before
+                .filter_map(|node| self.ability(id, group, *node).err().map(|why| (*node, why)))
+                .next_back();
+            passed.map_or(Reason::Preferred, |(passed, because)| Reason::NextInOrder { passed, because })
+        };
+        Plan { owner: Some(owner), because }
+    }
+
+    /// How much a node owns: what was planned so far, and what it holds and is not planned yet.
+    fn load(&self, node: NodeId) -> usize {
+        let held = self
+            .holders
+            .iter()
+            .filter(|(group, holder)| **holder == node && !self.plans.contains_key(group))
+            .count();
+        held + self.owned.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Where the group goes that this one goes with.
+    fn follow(&self, id: GroupId, group: &Group) -> Plan {
+        let Some(leader) = group.with else { return self.plan(id, group) };
+        let Some(Plan { owner: Some(owner), .. }) = self.plans.get(&leader) else {
+            return self.plan(id, group);
+        };
+        match self.ability(id, group, *owner) {
+            Ok(()) => Plan { owner: Some(*owner), because: Reason::With(leader) },
+            Err(why) => Plan { owner: None, because: nobody(*owner, why) },
+        }
+    }
+
+    /// Instances of a clone spread evenly: the nodes that may still take one more, best first. A holder is kept while it
+    /// owns no more than its share.
+    fn below_quota(
+        &self,
+        id: GroupId,
+        group: &Group,
+        holder: Option<NodeId>,
+        able: &[NodeId],
+    ) -> Vec<NodeId> {
+        let same = |other: &GroupId| {
+            self.core.config.groups.get(other).is_some_and(|other| other.clone_of == group.clone_of)
+        };
+        let instances = self.core.config.groups.keys().filter(|other| same(other)).count();
+        let planned = |node: NodeId| {
+            self.plans.iter().filter(|(other, plan)| same(other) && plan.owner == Some(node)).count()
+        };
+        let Some(nodes) = std::num::NonZeroUsize::new(able.len()) else { return Vec::new() };
+        let (share, over) = (instances / nodes, instances % nodes);
+        let full = able.iter().filter(|node| planned(**node) > share).count();
+        let quota = if full < over { share + 1 } else { share };
+        let keeps = |node: NodeId| Some(node) == holder && (!group.failback || planned(node) < quota);
+        let mut open: Vec<NodeId> =
+            able.iter().copied().filter(|node| keeps(*node) || planned(*node) < quota).collect();
+        if holder.is_some_and(keeps) {
+            open.sort_by_key(|node| Some(*node) != holder);
+        } else {
+            // Those that keep an instance of theirs further down the list count as having it.
+            let kept = |node: NodeId| {
+                let held = self
+                    .holders
+                    .iter()
+                    .filter(|(other, by)| **by == node && same(other) && !self.plans.contains_key(other))
+                    .count();
+                planned(node) + held
+            };
+            open.sort_by_key(|node| (kept(*node), self.core.rank(id, *node)));
+        }
+        open
+    }
+}
+
+fn nobody(nearest: NodeId, because: Unable) -> Reason {
+    Reason::NobodyFit { nearest, because }
+}

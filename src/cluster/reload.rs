@@ -1,0 +1,82 @@
+//! What a new configuration changes. What stays the same does not blink.
+
+use std::sync::Arc;
+
+use crate::config::{Config, Group};
+use crate::types::{GroupId, NodeId};
+
+use super::groups::{State, Tenure};
+use super::liveness::Peer;
+use super::{Core, Effects, VoterSets};
+
+impl Core {
+    /// A new configuration, checked.
+    pub(super) fn configure(&mut self, config: Arc<Config>, fx: &mut Effects) {
+        self.config = config;
+        self.digest_config();
+        self.evidence.reload(&self.config);
+        self.change_voters(VoterSets::of(&self.config), fx);
+        self.meet_nodes();
+        let ids: Vec<GroupId> = self.groups.keys().chain(self.config.groups.keys()).copied().collect();
+        for id in ids {
+            self.configure_group(id);
+        }
+        self.changed = true;
+        self.store(fx);
+    }
+
+    fn configure_group(&mut self, id: GroupId) {
+        let now = self.now;
+        let wanted = self.config.groups.get(&id);
+        match (self.groups.get_mut(&id), wanted) {
+            (None, Some(group)) => {
+                self.groups.insert(id, Tenure::new(group, now));
+            }
+            (Some(tenure), Some(group)) if runs_alike(&tenure.group, group) => {
+                tenure.group = group.clone();
+                tenure.outdated = false;
+            }
+            (Some(tenure), _) => {
+                tenure.outdated = true;
+                if tenure.nothing_runs() {
+                    self.renew_tenure(id);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// What was outdated has stopped: it is forgotten, or begun anew as the configuration has it now.
+    pub(super) fn renew_tenure(&mut self, id: GroupId) {
+        let Some(old) = self.groups.remove(&id) else { return };
+        self.changed = true;
+        if let Some(group) = self.config.groups.get(&id) {
+            let fresh = Tenure::new(group, self.now);
+            let (epoch_seen, seen_held) = (old.epoch_seen, old.seen_held);
+            self.groups.insert(id, Tenure { epoch_seen, seen_held, state: State::Idle, ..fresh });
+        }
+    }
+
+    /// Every node of the configuration, and every voter that still counts, is a peer; others are forgotten.
+    pub(super) fn meet_nodes(&mut self) {
+        let mut known = self.voters.all();
+        known.extend(self.config.nodes.keys());
+        known.remove(&self.me);
+        self.peers.retain(|node, _| known.contains(node));
+        let now = self.now;
+        let missing: Vec<NodeId> = known.into_iter().filter(|node| !self.peers.contains_key(node)).collect();
+        for node in missing {
+            self.peers.insert(node, Peer::new(now));
+        }
+    }
+}
+
+/// The same resources in the same order, so that nothing needs to stop.
+fn runs_alike(old: &Group, new: &Group) -> bool {
+    old.interfaces == new.interfaces
+        && old.resources.len() == new.resources.len()
+        && old.resources.iter().zip(&new.resources).all(|(old, new)| {
+            (&old.name, &old.agent, &old.args, &old.params, old.warm)
+                == (&new.name, &new.agent, &new.args, &new.params, new.warm)
+        })
+}

@@ -1,0 +1,325 @@
+//! Single resources: started in order, stopped in reverse, looked at, repaired in place.
+//!
+//! Never two runs of an agent at once for one resource; an answer to an older run than the one under way is dropped.
+
+use crate::config::Monitor;
+use crate::time::{Moment, Span};
+use crate::types::{Epoch, GroupId};
+
+use super::groups::State;
+use super::{Action, Core, Effect, Effects, Event, Mutant, Outcome, StopReason, Ticket};
+
+/// A resource on this node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unit {
+    pub(super) runs: Runs,
+    /// The run of an agent that is under way.
+    busy: Option<(u64, Action)>,
+    /// When it was last started or looked at.
+    looked: Moment,
+    /// Repairs in place since it was last well for a failure window.
+    pub(super) restarts: u32,
+}
+
+/// Whether a resource runs here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// It may, or half of it: it is stopped before anything else.
+    Unknown,
+    /// It does not.
+    No,
+    /// It does.
+    Yes,
+    /// It failed while it was in use.
+    Failed,
+    /// It could not be stopped.
+    Stuck,
+}
+
+/// A resource's place in its group, as tickets carry it. The configuration's limit is far below.
+pub(super) fn place(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
+}
+
+impl Unit {
+    pub(super) fn stopped() -> Self {
+        Self { runs: Runs::No, busy: None, looked: Moment::default(), restarts: 0 }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.runs == Runs::No && self.busy.is_none()
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.runs == Runs::Stuck
+    }
+
+    /// Another stop may be tried.
+    pub(super) fn unstick(&mut self) {
+        if self.runs == Runs::Stuck {
+            self.runs = Runs::Unknown;
+        }
+    }
+
+    pub(super) fn look_next(&mut self, now: Moment) {
+        self.looked = now;
+    }
+}
+
+impl Core {
+    fn run(&mut self, group: GroupId, index: usize, action: Action, fx: &mut Effects) {
+        self.generation += 1;
+        let Some(tenure) = self.groups.get_mut(&group) else { return };
+        let (Some(unit), Some(resource)) = (tenure.units.get_mut(index), tenure.group.resources.get(index))
+        else {
+            return;
+        };
+        unit.busy = Some((self.generation, action));
+        if action == Action::Start {
+            // From now on it may run, whatever becomes of the answer.
+            unit.runs = Runs::Unknown;
+        }
+        let ticket = Ticket { group, resource: place(index), generation: self.generation };
+        fx.push(Effect::Run { ticket, action, resource: std::sync::Arc::clone(resource) });
+    }
+
+    /// Starts the next resource in order; whether there is still something to wait for.
+    pub(super) fn start_next(&mut self, group: GroupId, fx: &mut Effects) -> bool {
+        let Some(tenure) = self.groups.get(&group) else { return false };
+        let Some(index) = tenure.units.iter().position(|unit| unit.runs != Runs::Yes || unit.busy.is_some())
+        else {
+            return false;
+        };
+        let unit = tenure.units[index];
+        if unit.busy.is_none() {
+            let action = match unit.runs {
+                Runs::Failed => Action::Stop,
+                Runs::Unknown | Runs::No | Runs::Yes | Runs::Stuck => Action::Start,
+            };
+            self.run(group, index, action, fx);
+        }
+        true
+    }
+
+    /// Stops the next resource in reverse order; whether there is still something to wait for. Warm ones run on.
+    pub(super) fn stop_next(&mut self, group: GroupId, warm_too: bool, fx: &mut Effects) -> bool {
+        let Some(tenure) = self.groups.get(&group) else { return false };
+        let to_stop = |index: &usize| {
+            let (unit, resource) = (&tenure.units[*index], &tenure.group.resources[*index]);
+            let runs = matches!(unit.runs, Runs::Unknown | Runs::Yes | Runs::Failed);
+            (warm_too || !resource.warm) && (runs || unit.busy.is_some())
+        };
+        let mut places = 0..tenure.units.len();
+        let next = if self.mutation.is(Mutant::StopsInStartOrder) {
+            places.find(to_stop)
+        } else {
+            places.rfind(to_stop)
+        };
+        let Some(index) = next else { return false };
+        if tenure.units[index].busy.is_none() {
+            self.run(group, index, Action::Stop, fx);
+        }
+        true
+    }
+
+    /// Looks at what runs, and repairs what failed while repairs are left.
+    pub(super) fn drive_held(&mut self, group: GroupId, fx: &mut Effects) {
+        if !self.orders.maintenance() {
+            self.look_and_repair(group, false, fx);
+        }
+    }
+
+    /// Warm resources run wherever the group may be, whether or not it is here.
+    pub(super) fn drive_warm(&mut self, group: GroupId, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get(&group) else { return };
+        if !tenure.group.resources.iter().any(|resource| resource.warm) || self.orders.maintenance() {
+            return;
+        }
+        if self.leaving() || tenure.outdated {
+            if tenure.state == State::Idle && self.stop_next(group, true, fx) {
+                return;
+            }
+            self.forget_stuck(group);
+            return;
+        }
+        if self.may_own(&tenure.group, self.me) {
+            self.look_and_repair(group, true, fx);
+        }
+    }
+
+    fn look_and_repair(&mut self, group: GroupId, warm: bool, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get(&group) else { return };
+        let gives_up = tenure.failed_at.is_some();
+        for index in 0..tenure.units.len() {
+            let Some(tenure) = self.groups.get(&group) else { return };
+            let (unit, resource) = (tenure.units[index], &tenure.group.resources[index]);
+            if resource.warm != warm || unit.busy.is_some() {
+                continue;
+            }
+            match unit.runs {
+                Runs::Yes => self.look(group, index, unit, resource.monitor, fx),
+                Runs::Failed | Runs::Unknown if !gives_up => self.run(group, index, Action::Stop, fx),
+                Runs::No if !gives_up => self.run(group, index, Action::Start, fx),
+                Runs::Failed | Runs::Unknown | Runs::No | Runs::Stuck => {}
+            }
+        }
+    }
+
+    fn look(&mut self, group: GroupId, index: usize, unit: Unit, monitor: Option<Monitor>, fx: &mut Effects) {
+        let Some(monitor) = monitor else { return };
+        let left = monitor.every - self.now.since(unit.looked);
+        if left == Span::ZERO {
+            self.run(group, index, Action::Monitor, fx);
+        } else {
+            self.wake_in(left);
+        }
+    }
+
+    /// An agent is done.
+    pub(super) fn agent_done(&mut self, ticket: Ticket, outcome: Outcome, fx: &mut Effects) {
+        let now = self.now;
+        let Some(tenure) = self.groups.get_mut(&ticket.group) else { return };
+        let Some(unit) = tenure.units.get_mut(usize::from(ticket.resource)) else { return };
+        let Some((generation, action)) = unit.busy else { return };
+        if generation != ticket.generation {
+            return;
+        }
+        unit.busy = None;
+        unit.looked = now;
+        self.changed = true;
+        self.touched = true;
+        let well = match (action, outcome) {
+            (Action::Start | Action::Monitor, Outcome::Done) => {
+                unit.runs = Runs::Yes;
+                true
+            }
+            (Action::Stop, Outcome::Done | Outcome::NotRunning) | (Action::Probe, Outcome::NotRunning) => {
+                unit.runs = Runs::No;
+                true
+            }
+            (Action::Probe, Outcome::Done) => {
+                self.found_running(ticket, fx);
+                true
+            }
+            (Action::Probe, Outcome::Failed { .. } | Outcome::TimedOut) => {
+                unit.runs = Runs::Unknown;
+                false
+            }
+            (Action::Start, Outcome::NotRunning | Outcome::Failed { .. } | Outcome::TimedOut) => {
+                unit.runs = Runs::Unknown;
+                false
+            }
+            (Action::Monitor, Outcome::NotRunning | Outcome::Failed { .. } | Outcome::TimedOut) => {
+                unit.runs = Runs::Failed;
+                false
+            }
+            (Action::Stop, Outcome::Failed { .. } | Outcome::TimedOut) => {
+                unit.runs = Runs::Stuck;
+                false
+            }
+        };
+        if !well {
+            let Ticket { group, resource, .. } = ticket;
+            self.tell(fx, Event::ResourceFailed { group, resource, action, outcome });
+            self.resource_failed(ticket, action, fx);
+        }
+    }
+
+    /// What a failure means for the group.
+    fn resource_failed(&mut self, ticket: Ticket, action: Action, fx: &mut Effects) {
+        let now = self.now;
+        let Some(tenure) = self.groups.get_mut(&ticket.group) else { return };
+        let index = usize::from(ticket.resource);
+        let (Some(unit), Some(resource)) = (tenure.units.get_mut(index), tenure.group.resources.get(index))
+        else {
+            return;
+        };
+        let repairs = resource.monitor.map_or(0, |monitor| monitor.restarts);
+        match tenure.state {
+            State::Starting { .. } if !resource.warm => {
+                tenure.failed_at = Some(now);
+                self.stop(ticket.group, StopReason::Failed, None, fx);
+            }
+            State::Held { .. }
+            | State::Starting { .. }
+            | State::Idle
+            | State::Claiming { .. }
+            | State::Waiting { .. } => {
+                unit.restarts += 1;
+                if unit.restarts > repairs || action == Action::Stop {
+                    tenure.failed_at = Some(now);
+                }
+            }
+            State::Stopping { .. } | State::Blocked { .. } => {}
+        }
+    }
+
+    fn found_running(&mut self, ticket: Ticket, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get_mut(&ticket.group) else { return };
+        let index = usize::from(ticket.resource);
+        let (Some(unit), Some(resource)) = (tenure.units.get_mut(index), tenure.group.resources.get(index))
+        else {
+            return;
+        };
+        unit.runs = if resource.warm { Runs::Yes } else { Runs::Unknown };
+        if !resource.warm {
+            self.tell(fx, Event::FoundRunning { group: ticket.group, resource: ticket.resource });
+        }
+    }
+
+    /// A daemon without memory asks of everything whether it runs, before it says a word (rule 11).
+    pub(super) fn probe_everything(&mut self, fx: &mut Effects) {
+        let owns_nothing = self.config.nodes.get(&self.me).is_none_or(|node| node.arbiter);
+        let groups: Vec<(GroupId, usize)> =
+            self.groups.iter().map(|(id, tenure)| (*id, tenure.units.len())).collect();
+        for (group, units) in groups {
+            for index in (0..units).filter(|_| !owns_nothing) {
+                self.run(group, index, Action::Probe, fx);
+            }
+        }
+    }
+
+    /// Stops what was found running; then it is known what runs here.
+    pub(super) fn drive_probes(&mut self, fx: &mut Effects) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        let mut waits = false;
+        for group in groups {
+            let Some(tenure) = self.groups.get(&group) else { continue };
+            if tenure.units.iter().any(|unit| matches!(unit.busy, Some((_, Action::Probe)))) {
+                waits = true;
+                continue;
+            }
+            if self.stop_next(group, false, fx) {
+                waits = true;
+            }
+        }
+        if waits {
+            return;
+        }
+        self.block_what_is_stuck(fx);
+        self.be_ready(fx);
+    }
+
+    fn block_what_is_stuck(&mut self, fx: &mut Effects) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for group in groups {
+            let Some(tenure) = self.groups.get(&group) else { continue };
+            let Some(index) = tenure.units.iter().position(Unit::is_stuck) else { continue };
+            let resource = place(index);
+            if tenure.group.exclusive {
+                self.set_state(group, State::Blocked { epoch: Epoch(tenure.epoch_seen.0 + 1) });
+                self.tell(fx, Event::Blocked { group, resource });
+            } else {
+                self.tell(fx, Event::ReleasedDirty { group, resource });
+                self.forget_stuck(group);
+            }
+        }
+    }
+
+    /// It could not be stopped, an alarm was raised, and it does no harm.
+    pub(super) fn forget_stuck(&mut self, group: GroupId) {
+        if let Some(tenure) = self.groups.get_mut(&group) {
+            tenure.units.iter_mut().filter(|unit| unit.is_stuck()).for_each(|unit| unit.runs = Runs::No);
+        }
+    }
+}

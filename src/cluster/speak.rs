@@ -1,0 +1,281 @@
+//! When to send a beat, and what it says.
+//!
+//! Each keepalive; and at once when claims, flags, planner facts or the holder in a grant change, further changes then
+//! being held back for a millisecond. Ages and sequence numbers are no change, or two nodes would answer each other for
+//! ever (rule 1). What a beat rests on is in memory before it leaves.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, Unfit, VoterDigests};
+use crate::time::{Moment, Span};
+use crate::types::{GroupId, NodeId, Sequence};
+
+use super::{Core, Effect, Effects, Memory, Mutant, RememberedClaim};
+
+/// After one beat, further changes wait so long and then leave together.
+const HOLD_BACK: Span = Span::millis(1);
+
+/// Beats of ours that are remembered: at one each millisecond more than four seconds, at one each keepalive far longer
+/// than any lease. An older one counts as not renewed, which is the safe side.
+const LOG_LENGTH: usize = 4_096;
+
+/// What this node has said.
+#[derive(Clone, Debug)]
+pub(super) struct Voice {
+    sequence: Sequence,
+    /// The newest beats, one sequence number after the other.
+    log: VecDeque<Spoken>,
+    last: Option<Arc<Beat>>,
+    /// The newest beat that left for its news, not for the keepalive.
+    news_at: Option<Moment>,
+    /// A peer began a new life and waits to see that it is heard.
+    greet: bool,
+}
+
+/// One beat of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spoken {
+    pub(super) at: Moment,
+    /// The lease that its claims asked for.
+    pub(super) lease: Span,
+    /// The reach that it showed.
+    pub(super) reach: u16,
+}
+
+/// Said too long ago to be known, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Forgotten;
+
+impl Voice {
+    pub(super) fn new() -> Self {
+        Self { sequence: Sequence(0), log: VecDeque::new(), last: None, news_at: None, greet: false }
+    }
+
+    pub(super) fn greet(&mut self) {
+        self.greet = true;
+    }
+
+    pub(super) fn sent(&self, sequence: Sequence) -> Option<Spoken> {
+        let first = self.first();
+        let place = usize::try_from(sequence.0.checked_sub(first)?).ok()?;
+        self.log.get(place).copied()
+    }
+
+    /// When the beat after this one was sent; `None` where this is the newest.
+    pub(super) fn sent_after(&self, sequence: Sequence) -> Result<Option<Moment>, Forgotten> {
+        if sequence >= self.sequence {
+            return Ok(None);
+        }
+        self.sent(Sequence(sequence.0 + 1)).map(|spoken| Some(spoken.at)).ok_or(Forgotten)
+    }
+
+    /// The newest beat sent.
+    pub(super) fn newest(&self) -> Option<(Sequence, Spoken)> {
+        self.log.back().map(|spoken| (self.sequence, *spoken))
+    }
+
+    fn first(&self) -> u64 {
+        self.sequence.0 + 1 - self.log.len() as u64
+    }
+
+    fn last_at(&self) -> Option<Moment> {
+        self.log.back().map(|spoken| spoken.at)
+    }
+}
+
+impl Core {
+    /// Sends a beat where one is due.
+    pub(super) fn speak(&mut self, fx: &mut Effects) -> bool {
+        if !self.ready || self.leave.is_some_and(|leave| leave.gone) {
+            return false;
+        }
+        if self.until_beat() > Span::ZERO {
+            return false;
+        }
+        let mistaken = self.mutation.is(Mutant::MemoryWrittenAfterBeat);
+        if !mistaken {
+            self.remember(fx);
+        }
+        self.say(fx);
+        true
+    }
+
+    fn say(&mut self, fx: &mut Effects) {
+        if self.has_news() {
+            self.voice.news_at = Some(self.now);
+        }
+        self.voice.sequence.0 += 1;
+        if self.voice.log.len() == LOG_LENGTH {
+            self.voice.log.pop_front();
+        }
+        let spoken = Spoken { at: self.now, lease: self.lease_length(), reach: self.reach };
+        self.voice.log.push_back(spoken);
+        self.voter.renew_own(self.me, self.incarnation, self.voice.sequence, self.now);
+        let beat = Arc::new(self.compose());
+        self.voice.last = Some(Arc::clone(&beat));
+        self.voice.greet = false;
+        fx.push(Effect::Send(beat));
+        self.drop_after_beat(fx);
+        self.feed_watchdog(fx);
+        self.leave_if_done(fx);
+    }
+
+    /// Wakes for the next beat.
+    pub(super) fn wake_for_beat(&mut self) {
+        if !self.ready || self.leave.is_some_and(|leave| leave.gone) {
+            return;
+        }
+        self.wake_in(self.until_beat());
+    }
+
+    /// How long until a beat is due.
+    fn until_beat(&self) -> Span {
+        let Some(last) = self.voice.last_at() else { return Span::ZERO };
+        let regular = self.config.timing.keepalive - self.now.since(last);
+        if !self.has_news() {
+            return regular;
+        }
+        let held_back = self.voice.news_at.map_or(Span::ZERO, |at| HOLD_BACK - self.now.since(at));
+        regular.min(held_back)
+    }
+
+    /// Whether the newest beat is out of date in anything but ages and sequence numbers.
+    fn has_news(&self) -> bool {
+        let Some(last) = &self.voice.last else { return true };
+        self.voice.greet
+            || last.flags != self.flags()
+            || last.voters != self.voters.digests()
+            || !self.claims().eq(last.claims.iter().map(|(group, claim)| (*group, *claim)))
+            || !self
+                .voter
+                .shown()
+                .map(unnumbered)
+                .eq(last.grants.iter().map(|(g, grant)| unnumbered((*g, *grant))))
+            || unaged(self.facts()) != unaged(last.facts.clone())
+    }
+
+    fn compose(&self) -> Beat {
+        Beat {
+            sender: self.me,
+            incarnation: self.incarnation,
+            sequence: self.voice.sequence,
+            sent_at: self.now.boot,
+            flags: self.flags(),
+            config: self.digest,
+            voters: self.voters.digests(),
+            heard: self.heard(),
+            claims: self.claims().collect(),
+            grants: self.voter.shown().collect(),
+            facts: self.facts(),
+        }
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        Flags {
+            starting: self.starting,
+            leaving: self.leaving(),
+            standby: self.orders.standby(self.me),
+            arbiter: self.config.nodes.get(&self.me).is_some_and(|node| node.arbiter),
+            hold_off: self.voter.holds_off(),
+        }
+    }
+
+    fn heard(&self) -> BTreeMap<NodeId, Heard> {
+        let worth_it = self.config.timing.initdead;
+        let recent = self.peers.iter().filter_map(|(node, peer)| peer.newest().map(|newest| (node, newest)));
+        recent
+            .map(|(node, (beat, at))| {
+                let age = self.now.since(at);
+                (*node, Heard { incarnation: beat.incarnation, sequence: beat.sequence, age })
+            })
+            .filter(|(_, heard)| heard.age < worth_it)
+            .collect()
+    }
+
+    /// The claims of this node, in the order of their groups.
+    pub(super) fn claims(&self) -> impl Iterator<Item = (GroupId, Claim)> {
+        let lease = self.lease_length();
+        self.groups.iter().filter_map(move |(group, tenure)| {
+            let (epoch, phase) = tenure.claim()?;
+            Some((*group, Claim { epoch, phase, lease }))
+        })
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            reach: self.reach,
+            unfit: self.unfit_groups(),
+            handover: self.handovers(),
+            orders: self.orders.all().clone(),
+        }
+    }
+
+    /// The round trip that a beat shows: our beat's way there, its time there, and this beat's way back.
+    pub(super) fn round_trip(&self, beat: &Beat) -> Option<Span> {
+        let heard = beat.heard.get(&self.me).filter(|heard| heard.incarnation == self.incarnation)?;
+        let sent = self.voice.sent(heard.sequence)?;
+        Some(self.now.since(sent.at) - heard.age)
+    }
+
+    /// Writes down what a beat will rest on.
+    pub(super) fn remember(&mut self, fx: &mut Effects) {
+        if !self.touched {
+            return;
+        }
+        self.touched = false;
+        let mut memory = Memory {
+            grants: self.voter.remembered(),
+            claims: self
+                .claims()
+                .map(|(group, claim)| (group, RememberedClaim { epoch: claim.epoch, phase: claim.phase }))
+                .collect(),
+            warm: self.warm_running(),
+            orders: self.orders.all().clone(),
+            hold_off: self.voter.holds_off(),
+        };
+        if memory == self.memory {
+            return;
+        }
+        if self.mutation.is(Mutant::GrantShownBeforeCommitted) {
+            let late = std::mem::replace(&mut self.memory, memory.clone());
+            memory.grants = late.grants;
+            fx.push(Effect::Remember(memory));
+            return;
+        }
+        self.memory = memory.clone();
+        fx.push(Effect::Remember(memory));
+    }
+
+    fn leave_if_done(&mut self, fx: &mut Effects) {
+        let idle = self.groups.values().all(|tenure| tenure.nothing_runs());
+        if let Some(leave) = self.leave.as_mut().filter(|leave| idle && !leave.gone) {
+            leave.gone = true;
+            fx.push(Effect::Left);
+        }
+    }
+}
+
+/// A grant without what changes by itself: the holder's newest beat.
+fn unnumbered((group, grant): (GroupId, Grant)) -> (GroupId, Grant) {
+    (group, Grant { sequence: Sequence(0), ..grant })
+}
+
+/// Facts without what changes by itself: the time left of failure windows.
+fn unaged(mut facts: Facts) -> Facts {
+    for unfit in facts.unfit.values_mut() {
+        if let Unfit::Failed { retry_in } = unfit {
+            *retry_in = Span::ZERO;
+        }
+    }
+    facts
+}
+
+impl super::VoterSets {
+    pub(super) fn digests(&self) -> VoterDigests {
+        VoterDigests {
+            now: self.now.digest(),
+            before: self.before.as_ref().map_or(0, super::VoterSet::digest),
+        }
+    }
+}
