@@ -94,6 +94,8 @@ pub(crate) struct Machine {
     /// /run.
     pub(crate) memory: Option<Memory>,
     pub(crate) config: Arc<Config>,
+    /// What happens when the daemon ends: it is started again after so long; 0: not before healing.
+    pub(crate) restart: Option<(MemoryFate, u64)>,
     pub(crate) daemon: Daemon,
 }
 
@@ -130,6 +132,7 @@ impl Machine {
             stored: Stored::default(),
             memory: None,
             config: Arc::clone(&world.configs[plan.config]),
+            restart: None,
             daemon: Daemon::default(),
         }
     }
@@ -229,7 +232,9 @@ impl World {
         daemon.core = Some(core);
         daemon.effects.extend(effects);
         for interface in 0..u16::try_from(interfaces).unwrap_or(0) {
-            self.tell_carrier(node, systole::types::InterfaceId(interface));
+            let interface = systole::types::InterfaceId(interface);
+            self.input(node, Input::Targets { interface, any: true });
+            self.tell_carrier(node, interface);
         }
         self.tell_reach(node);
         self.pump(node);
@@ -256,6 +261,16 @@ impl World {
         *daemon = Daemon { life: daemon.life + 1, ..Daemon::default() };
         self.machines[node].believed.clear();
         self.recordings.extend(recording);
+        self.restart_as_planned(node);
+    }
+
+    /// The daemon has ended, and somebody starts it again.
+    pub(crate) fn restart_as_planned(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let (boots, life) = (machine.boots, machine.daemon.life);
+        if let Some((fate, after)) = machine.restart.take().filter(|(_, after)| *after > 0) {
+            self.schedule(after, What::Start { node, boots, life, fate });
+        }
     }
 
     /// The machine is off, for now.
@@ -263,6 +278,7 @@ impl World {
         if !self.machines[node].on {
             return;
         }
+        self.machines[node].restart = None;
         self.kill(node);
         self.note_elements_gone(node);
         let machine = &mut self.machines[node];

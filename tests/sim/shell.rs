@@ -20,6 +20,8 @@ pub(crate) enum Work {
     Write(Box<Effect>),
     /// Into the kernel's set.
     Set { group: GroupId, until: Span, renew: bool, before: Span, began: u64 },
+    /// The process hung before it read the clock again after a commit.
+    Read { group: GroupId, until: Span, before: Span },
     /// Out of the kernel's set.
     Delete { group: GroupId },
 }
@@ -81,7 +83,7 @@ impl World {
                     self.say(node, || format!("hears on link {link} {}", beat_text(&beat)));
                 }
             }
-            Input::Answer { .. } | Input::Carrier { .. } | Input::Reach { .. } | Input::Health { .. }
+            Input::Answer { .. } | Input::Carrier { .. } | Input::Targets { .. } | Input::Reach { .. } | Input::Health { .. }
             | Input::LeaseGone { .. } | Input::Fenced { .. } | Input::Command(_) => {
                 let text = format!("is told {input:?}");
                 self.say(node, || text);
@@ -186,6 +188,7 @@ impl World {
         let life = self.machines[node].daemon.life + 1;
         self.machines[node].daemon = Daemon { life, ..Daemon::default() };
         self.machines[node].believed.clear();
+        self.restart_as_planned(node);
     }
 
     fn send(&mut self, node: usize, beat: &Arc<systole::beat::Beat>) {
@@ -288,19 +291,26 @@ impl World {
                     return;
                 }
                 self.set_element(node, group, (until - before).as_micros(), began);
-                let after = self.moment(node).boot;
-                if (after - before).as_micros() > self.margin(node) / 2 {
-                    self.stats.bump("slow commits mended");
-                    self.say(node, || format!("commit for {group:?} was slow: sets it again"));
-                    if dying {
-                        // The clock is read when the process goes on.
-                        let work = Work::Set { group, until, renew: false, before, began };
-                        self.machines[node].daemon.work = Some(work);
-                    } else {
-                        self.commit(node, group, until, false);
-                    }
+                if dying {
+                    // The clock is read when the process goes on.
+                    self.machines[node].daemon.work = Some(Work::Read { group, until, before });
+                } else {
+                    self.read_clock_again(node, group, until, before);
                 }
             }
+            Work::Read { group, until, before } if dying => {
+                self.machines[node].daemon.work = Some(Work::Read { group, until, before });
+            }
+            Work::Read { group, until, before } => self.read_clock_again(node, group, until, before),
+        }
+    }
+
+    fn read_clock_again(&mut self, node: usize, group: GroupId, until: Span, before: Span) {
+        let after = self.moment(node).boot;
+        if (after - before).as_micros() > self.margin(node) / 2 {
+            self.stats.bump("slow commits mended");
+            self.say(node, || format!("commit for {group:?} was slow: sets it again"));
+            self.commit(node, group, until, false);
         }
     }
 
