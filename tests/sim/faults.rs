@@ -328,16 +328,7 @@ impl World {
                 self.later(length, Op::Healthy { node, group });
             }
             Op::Healthy { node, group } => self.input(node, Input::Health { group, fit: true }),
-            Op::Dies { group } => {
-                let Some(group) = self.group_at(group) else { return };
-                let Some(node) = self.holder(group) else { return };
-                let places: Vec<_> = self.machines[node].running.iter().filter(|(of, _)| *of == group).copied().collect();
-                let count = places.len() as u64;
-                let pick = usize::try_from(self.rng.below(count.max(1))).unwrap_or(0);
-                if let Some(place) = places.get(pick) {
-                    self.machines[node].running.remove(place);
-                }
-            }
+            Op::Dies { group } => self.let_die(group),
             Op::Agent { who, group, resource, action, end, length } => {
                 let node = self.who(who);
                 let Some(group) = self.group_at(group) else { return };
@@ -359,6 +350,23 @@ impl World {
             }
             Op::ReplayOne { to } => self.replay_one(to),
             _ => {}
+        }
+    }
+
+    /// A resource dies by itself: one that is watched, or nobody could know.
+    fn let_die(&mut self, group: usize) {
+        let Some(group) = self.group_at(group) else { return };
+        let Some(node) = self.holder(group) else { return };
+        let Some(found) = self.machines[node].config.groups.get(&group) else { return };
+        let watched = |place: &(GroupId, u16)| {
+            place.0 == group && found.resources.get(usize::from(place.1)).is_some_and(|r| r.monitor.is_some())
+        };
+        let places: Vec<_> = self.machines[node].running.iter().filter(|place| watched(place)).copied().collect();
+        let count = places.len() as u64;
+        let pick = usize::try_from(self.rng.below(count.max(1))).unwrap_or(0);
+        if let Some(place) = places.get(pick) {
+            self.say(node, || format!("{:?}/{} dies", place.0, place.1));
+            self.machines[node].running.remove(place);
         }
     }
 

@@ -52,12 +52,11 @@ pub(crate) struct Daemon {
     pub(crate) dies_in: Option<u32>,
     /// Steps for a timer without the deadline going beyond now.
     pub(crate) spins: u32,
-    pub(crate) last_send: Option<Span>,
+    pub(crate) last_sends: [Option<Span>; 2],
     pub(crate) beats: u64,
     /// The ends of its leases as it told the kernel, on its boot clock.
     pub(crate) until: BTreeMap<GroupId, Span>,
     pub(crate) recording: Option<Recording>,
-    pub(crate) leaving: bool,
 }
 
 /// A machine that stands still.
