@@ -39,6 +39,9 @@ mod view;
 mod voter;
 mod voters;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
