@@ -38,6 +38,22 @@ pub struct Beat {
     pub facts: Facts,
 }
 
+impl Beat {
+    /// Whether this beat says what that one said, but for what changes by itself: numbers, ages, times left.
+    pub fn repeats(&self, other: &Self) -> bool {
+        let same_life = (self.sender, self.incarnation) == (other.sender, other.incarnation);
+        let same_state = (self.flags, self.config, self.voters) == (other.flags, other.config, other.voters);
+        let mut grants = self.grants.iter().zip(&other.grants);
+        same_life
+            && same_state
+            && self.claims == other.claims
+            && self.grants.len() == other.grants.len()
+            && grants
+                .all(|((group, grant), (other_group, other))| group == other_group && grant.repeats(other))
+            && self.facts.repeats(&other.facts)
+    }
+}
+
 /// What a node is up to. An arbiter votes and owns nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "five independent facts, one bit each on the wire")]
@@ -120,6 +136,13 @@ pub struct Grant {
     pub sequence: Sequence,
 }
 
+impl Grant {
+    /// Whether it is the same grant, renewed or not.
+    pub fn repeats(&self, other: &Self) -> bool {
+        (self.holder, self.incarnation, self.epoch) == (other.holder, other.incarnation, other.epoch)
+    }
+}
+
 /// What the planner needs to know of a node. Mostly empty in a healthy cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Facts {
@@ -131,6 +154,18 @@ pub struct Facts {
     pub handover: BTreeMap<GroupId, NodeId>,
     /// What operators asked for; the greatest version wins, on every node.
     pub orders: BTreeMap<Subject, Order>,
+}
+
+impl Facts {
+    /// Whether these are the same facts, but for the time left of failure windows.
+    pub fn repeats(&self, other: &Self) -> bool {
+        let mut unfit = self.unfit.iter().zip(&other.unfit);
+        self.reach == other.reach
+            && self.unfit.len() == other.unfit.len()
+            && unfit.all(|((group, why), (other_group, other))| group == other_group && why.repeats(*other))
+            && self.handover == other.handover
+            && self.orders == other.orders
+    }
 }
 
 /// Why a node could not serve a group.
@@ -145,6 +180,13 @@ pub enum Unfit {
         /// Time left of the failure window.
         retry_in: Span,
     },
+}
+
+impl Unfit {
+    /// Whether it is the same reason, whatever time is left of it.
+    pub fn repeats(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
 }
 
 /// What an order is about.

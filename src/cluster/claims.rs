@@ -1,12 +1,10 @@
 //! When to claim, to yield, to withdraw and to hand over: how nodes with a plan come to own what it says, without ever
 //! standing still because two plans differ (rule 18).
 
-use std::collections::BTreeMap;
-
 use crate::beat::{Beat, Phase};
 use crate::config::{Promise, TiebreakMethod};
 use crate::time::Span;
-use crate::types::{Epoch, GroupId, NodeId, Sequence};
+use crate::types::{GroupId, NodeId, Sequence};
 
 use super::groups::State;
 use super::{Core, Effect, Effects, Event, LossReason, Mutant, Reason, StopReason, WithdrawReason};
@@ -293,23 +291,22 @@ impl Core {
     }
 
     /// The groups that this node would give away, and to whom.
-    pub(super) fn handovers(&self) -> BTreeMap<GroupId, NodeId> {
-        let gives = |(id, tenure): (&GroupId, &super::groups::Tenure)| {
-            let occupied = tenure.claim().is_some_and(|(_, phase)| phase.occupies());
-            let heir = tenure.plan.owner.filter(|owner| *owner != self.me && occupied)?;
-            Some((*id, heir))
-        };
-        self.groups.iter().filter_map(gives).collect()
+    pub(super) fn handovers(&self) -> impl Iterator<Item = (GroupId, NodeId)> {
+        self.groups.iter().filter_map(|(id, tenure)| Some((*id, self.heir(tenure)?)))
+    }
+
+    /// To whom this node would give a group that it has.
+    pub(super) fn heir(&self, tenure: &super::groups::Tenure) -> Option<NodeId> {
+        let occupied = tenure.claim().is_some_and(|(_, phase)| phase.occupies());
+        tenure.plan.owner.filter(|owner| *owner != self.me && occupied)
     }
 
     /// A new claim has an epoch above any that was seen.
     pub(super) fn learn_epochs(&mut self, beat: &Beat) {
         let claimed = beat.claims.iter().map(|(group, claim)| (group, claim.epoch));
         let granted = beat.grants.iter().map(|(group, grant)| (group, grant.epoch));
-        let seen: Vec<(GroupId, Epoch)> =
-            claimed.chain(granted).map(|(group, epoch)| (*group, epoch)).collect();
-        for (group, epoch) in seen {
-            if let Some(tenure) = self.groups.get_mut(&group) {
+        for (group, epoch) in claimed.chain(granted) {
+            if let Some(tenure) = self.groups.get_mut(group) {
                 tenure.epoch_seen = tenure.epoch_seen.max(epoch);
             }
         }

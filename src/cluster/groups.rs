@@ -293,7 +293,7 @@ impl Core {
         } else {
             self.drop_lease(group, fx);
         }
-        let heir = self.handovers().get(&group).copied();
+        let heir = self.groups.get(&group).and_then(|tenure| self.heir(tenure));
         self.take_back_own_grant(group);
         self.set_state(group, State::Idle);
         if let Some(tenure) = self.groups.get_mut(&group) {
@@ -359,9 +359,8 @@ impl Core {
     }
 
     /// Why this node could not serve its groups now.
-    pub(super) fn unfit_groups(&self) -> BTreeMap<GroupId, Unfit> {
-        let unfit = |(id, tenure): (&GroupId, &Tenure)| self.unfit(tenure).map(|why| (*id, why));
-        self.groups.iter().filter_map(unfit).collect()
+    pub(super) fn unfit_groups(&self) -> impl Iterator<Item = (GroupId, Unfit)> {
+        self.groups.iter().filter_map(|(id, tenure)| Some((*id, self.unfit(tenure)?)))
     }
 
     pub(super) fn unfit(&self, tenure: &Tenure) -> Option<Unfit> {

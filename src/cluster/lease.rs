@@ -3,6 +3,7 @@
 //! A lease runs from the *sending* of the newest of our beats that a majority's grants name, and it ends before any of
 //! those grants does, by a margin for each thing that can make two clocks disagree. Late grants do not revive it (9).
 
+use crate::beat::Beat;
 use crate::config::Promise;
 use crate::time::{Moment, Span};
 use crate::types::{Epoch, GroupId, NodeId};
@@ -56,6 +57,18 @@ impl Core {
                 State::Stopping { .. } | State::Blocked { .. } | State::Idle => {}
             }
         }
+    }
+
+    /// A beat that says nothing new renews what is held; whether anything is left to decide.
+    pub(super) fn renew_by(&mut self, beat: &Beat, fx: &mut Effects) -> bool {
+        let me = self.me;
+        for (group, _) in beat.grants.iter().filter(|(_, grant)| grant.holder == me) {
+            let Some(tenure) = self.groups.get(group).filter(|tenure| tenure.holds()) else { return true };
+            let Some((epoch, _)) = tenure.claim() else { return true };
+            let backing = self.backing(*group, epoch);
+            self.renew(*group, backing, fx);
+        }
+        false
     }
 
     fn win(&mut self, group: GroupId, epoch: Epoch, since: Moment, backing: Backing, fx: &mut Effects) {

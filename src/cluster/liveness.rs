@@ -120,37 +120,37 @@ impl Peer {
 }
 
 impl Core {
-    /// A beat came in.
-    pub(super) fn receive(&mut self, link: LinkId, beat: Arc<Beat>, fx: &mut Effects) {
+    /// A beat came in. Whether it says anything new.
+    pub(super) fn receive(&mut self, link: LinkId, beat: Arc<Beat>, fx: &mut Effects) -> bool {
         if beat.sender == self.me {
             if beat.incarnation != self.incarnation {
                 self.tell(fx, Event::SameName { heard: beat.incarnation });
             }
-            return;
+            return false;
         }
-        let Some(peer) = self.peers.get_mut(&beat.sender) else { return };
+        let Some(peer) = self.peers.get_mut(&beat.sender) else { return false };
         let name = (beat.incarnation, beat.sequence);
-        let came_over = peer.hear_over(link, name, self.now);
+        let came_up = peer.hear_over(link, name, self.now);
         let known =
             peer.newest.as_ref().map_or(Default::default(), |newest| (newest.incarnation, newest.sequence));
+        let older_life = name.0 < known.0 && peer.older_life_told.replace(name.0) != Some(name.0);
+        if came_up {
+            self.tell(fx, Event::LinkUp { node: beat.sender, link });
+        }
+        if older_life {
+            self.tell(fx, Event::OlderLife { node: beat.sender, heard: name.0, known: known.0 });
+        }
         if name <= known && !self.mutation.is(Mutant::OldBeatChangesState) {
-            if name.0 < known.0 && peer.older_life_told != Some(name.0) {
-                peer.older_life_told = Some(name.0);
-                self.tell(fx, Event::OlderLife { node: beat.sender, heard: name.0, known: known.0 });
-            }
-            return;
+            return false;
         }
-        if let Some(link_came_up) = came_over {
-            self.tell(fx, Event::LinkUp { node: beat.sender, link: link_came_up });
-        }
-        self.accept(link, beat, name.0 != known.0, fx);
+        self.accept(link, beat, name.0 != known.0, fx)
     }
 
-    /// A beat newer than any before it.
-    fn accept(&mut self, link: LinkId, beat: Arc<Beat>, new_life: bool, fx: &mut Effects) {
-        let sender = beat.sender;
+    /// A beat newer than any before it. Whether it says anything new.
+    fn accept(&mut self, link: LinkId, beat: Arc<Beat>, new_life: bool, fx: &mut Effects) -> bool {
         let round_trip = self.round_trip(&beat);
-        let Some(peer) = self.peers.get_mut(&sender) else { return };
+        let hears_us = beat.heard.get(&self.me).is_some_and(|heard| heard.incarnation == self.incarnation);
+        let Some(peer) = self.peers.get_mut(&beat.sender) else { return false };
         if let Some(path) = peer.links.get_mut(&link) {
             path.round_trip = round_trip.or(path.round_trip);
         }
@@ -159,31 +159,42 @@ impl Core {
             self.voice.greet();
             peer.proven = peer.proven.take().filter(|_| peer.up());
         }
-        let hears_us = beat.heard.get(&self.me).is_some_and(|heard| heard.incarnation == self.incarnation);
-        if self.mutation.is(Mutant::HoldOffExceptionWithoutHearing) || hears_us {
-            let claimed = beat.claims.keys().copied();
-            peer.always_claimed = Some(match peer.always_claimed.take() {
-                None => claimed.collect(),
-                Some(always) => claimed.filter(|group| always.contains(group)).collect(),
-            });
+        if self.voter.holds_off() && (hears_us || self.mutation.is(Mutant::HoldOffExceptionWithoutHearing)) {
+            peer.note_claims(&beat);
         }
         peer.heard_at = self.now;
         peer.newest = Some(Arc::clone(&beat));
         if !hears_us && !self.mutation.is(Mutant::UnprovenBeatChangesState) {
-            return;
+            return true;
         }
         let before = peer.proven.replace(Arc::clone(&beat));
         peer.proven_at = self.now;
-        let differs = beat.config != self.digest && peer.config_told != Some(beat.config);
-        if differs {
-            peer.config_told = Some(beat.config);
+        let up = peer.liveness == Liveness::Up;
+        if up && before.as_deref().is_some_and(|before| beat.repeats(before)) && self.hears_in_time(&beat) {
+            self.hear_claims(&beat);
+            return self.voter.holds_off() || self.renew_by(&beat, fx);
+        }
+        self.learn(before.as_deref(), &beat, fx);
+        true
+    }
+
+    /// What a beat says that the one before did not.
+    fn learn(&mut self, before: Option<&Beat>, beat: &Beat, fx: &mut Effects) {
+        let sender = beat.sender;
+        let Some(peer) = self.peers.get_mut(&sender) else { return };
+        if beat.config != self.digest && peer.config_told.replace(beat.config) != Some(beat.config) {
             self.tell(fx, Event::ConfigDiffers { node: sender });
         }
         self.judge_peer(sender, fx);
-        self.learn_epochs(&beat);
-        self.learn_orders(&beat, fx);
-        self.note_releases(before.as_deref(), &beat);
-        self.hear_claims(&beat);
+        self.learn_epochs(beat);
+        self.learn_orders(beat, fx);
+        self.note_releases(before, beat);
+        self.hear_claims(beat);
+    }
+
+    /// A beat shows that the newest of ours are heard.
+    fn hears_in_time(&self, beat: &Beat) -> bool {
+        self.unheard_by(beat).is_some_and(|unheard| unheard < self.config.timing.warntime)
     }
 
     /// Deadlines and silence, for every peer.
@@ -284,8 +295,9 @@ impl Core {
                 down.push(*link);
             }
         }
+        let beside_others = peer.links.values().any(|path| path.up);
         self.wake_in(wake);
-        for link in down {
+        for link in down.into_iter().filter(|_| beside_others) {
             self.tell(fx, Event::LinkDown { node, link });
         }
     }
@@ -337,17 +349,26 @@ impl Verdict {
 }
 
 impl Peer {
-    /// Counts a beat for its link; says so where the link came up by it. A repeated or older one does not count: a replay
-    /// must not make a dead link look alive.
-    fn hear_over(&mut self, link: LinkId, name: (Incarnation, Sequence), now: Moment) -> Option<LinkId> {
+    /// Counts a beat for its link; whether the link came up by it. A repeated or older one does not count: a replay must
+    /// not make a dead link look alive.
+    fn hear_over(&mut self, link: LinkId, name: (Incarnation, Sequence), now: Moment) -> bool {
         let fresh = Path { up: true, heard_at: now, newest: name, round_trip: None, beats: 0 };
         let first = !self.links.contains_key(&link);
         let path = self.links.entry(link).or_insert(fresh);
         if !first && name <= path.newest {
-            return None;
+            return false;
         }
         let came_up = !path.up;
         *path = Path { up: true, heard_at: now, newest: name, beats: path.beats + 1, ..*path };
-        came_up.then_some(link)
+        came_up
+    }
+
+    /// Of the groups that were claimed in every beat so far, those that are claimed in this one, too.
+    fn note_claims(&mut self, beat: &Beat) {
+        let claimed = beat.claims.keys().copied();
+        self.always_claimed = Some(match self.always_claimed.take() {
+            None => claimed.collect(),
+            Some(always) => claimed.filter(|group| always.contains(group)).collect(),
+        });
     }
 }

@@ -39,6 +39,9 @@ mod view;
 mod voter;
 mod voters;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -202,7 +205,11 @@ impl Core {
         self.lapse(late, fx);
         match input {
             Input::Timer => self.catching_up = false,
-            Input::Beat { link, beat } => self.receive(link, beat, fx),
+            Input::Beat { link, beat } => {
+                if !self.receive(link, beat, fx) && !self.catching_up {
+                    return;
+                }
+            }
             Input::AgentDone { ticket, outcome } => self.agent_done(ticket, outcome, fx),
             Input::Answer { round, from } => self.answered(round, from),
             Input::Carrier { interface, up } => self.carrier(interface, up, fx),

@@ -5,9 +5,10 @@
 //! ever (rule 1). What a beat rests on is in memory before it leaves.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::discriminant;
 use std::sync::Arc;
 
-use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, Unfit, VoterDigests};
+use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, VoterDigests};
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, NodeId, Sequence};
 
@@ -152,7 +153,17 @@ impl Core {
                 .shown()
                 .map(unnumbered)
                 .eq(last.grants.iter().map(|(g, grant)| unnumbered((*g, *grant))))
-            || unaged(self.facts()) != unaged(last.facts.clone())
+            || self.facts_changed(&last.facts)
+    }
+
+    fn facts_changed(&self, last: &Facts) -> bool {
+        self.reach != last.reach
+            || !self
+                .unfit_groups()
+                .map(|(group, why)| (group, discriminant(&why)))
+                .eq(last.unfit.iter().map(|(group, why)| (*group, discriminant(why))))
+            || !self.handovers().eq(last.handover.iter().map(|(group, heir)| (*group, *heir)))
+            || *self.orders.all() != last.orders
     }
 
     fn compose(&self) -> Beat {
@@ -205,8 +216,8 @@ impl Core {
     fn facts(&self) -> Facts {
         Facts {
             reach: self.reach,
-            unfit: self.unfit_groups(),
-            handover: self.handovers(),
+            unfit: self.unfit_groups().collect(),
+            handover: self.handovers().collect(),
             orders: self.orders.all().clone(),
         }
     }
@@ -259,16 +270,6 @@ impl Core {
 /// A grant without what changes by itself: the holder's newest beat.
 fn unnumbered((group, grant): (GroupId, Grant)) -> (GroupId, Grant) {
     (group, Grant { sequence: Sequence(0), ..grant })
-}
-
-/// Facts without what changes by itself: the time left of failure windows.
-fn unaged(mut facts: Facts) -> Facts {
-    for unfit in facts.unfit.values_mut() {
-        if let Unfit::Failed { retry_in } = unfit {
-            *retry_in = Span::ZERO;
-        }
-    }
-    facts
 }
 
 impl super::VoterSets {
