@@ -110,6 +110,9 @@ impl World {
 
     /// What an agent that works does, and says.
     pub(crate) fn agent_acts(&mut self, node: usize, group: GroupId, resource: u16, action: Action) -> Outcome {
+        if matches!(action, Action::Start | Action::Stop) {
+            self.machines[node].dirty.remove(&(group, resource));
+        }
         let running = &mut self.machines[node].running;
         match action {
             Action::Start => {

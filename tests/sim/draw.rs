@@ -40,8 +40,8 @@ pub(crate) struct MachinePlan {
     pub(crate) arbiter: bool,
     pub(crate) boot_ppm: i64,
     pub(crate) raw_ppm: i64,
-    /// True time at which its daemon starts first.
-    pub(crate) starts: u64,
+    /// True time at which its daemon starts first; `None`: it is off at first.
+    pub(crate) starts: Option<u64>,
     /// The place of its first configuration.
     pub(crate) config: usize,
 }
@@ -152,7 +152,7 @@ pub(crate) fn lay_out(seed: u64, class: Class, shape: &Shape, rng: &mut Rng) -> 
             arbiter: shape.arbiter && place + 1 == shape.names.len(),
             boot_ppm: ppm(rng),
             raw_ppm: ppm(rng),
-            starts: rng.below(spread),
+            starts: Some(rng.below(spread)),
             config: 0,
         })
         .collect();
@@ -225,9 +225,11 @@ pub(crate) fn draw_new_voter(plan: &mut Plan, at: u64, rng: &mut Rng) {
         arbiter,
         boot_ppm: ppm(rng),
         raw_ppm: ppm(rng),
-        starts: rng.below(plan.lease()),
+        starts: None,
         config: 1,
     });
+    let node = plan.machines.len() - 1;
+    plan.ops.push((at + rng.below(plan.lease()), Op::PowerOn { node }));
     two_steps(plan, &old, joint, at, rng);
 }
 

@@ -56,6 +56,7 @@ pub(crate) enum Op {
     Flush { who: Who },
     Replay { to: Who, count: u64 },
     Unhealthy { who: Who, group: usize, length: u64 },
+    PowerOn { node: usize },
     // How they end.
     EndRule(u64),
     Quiet,
@@ -107,6 +108,7 @@ impl Op {
             Self::Configure { .. } => "configurations loaded",
             Self::Flush { .. } => "flushed tables",
             Self::Replay { .. } => "replays",
+            Self::PowerOn { .. } => "new machines",
             Self::Unhealthy { .. } => "failed health checks",
             Self::EndRule(_) | Self::Quiet | Self::Plug { .. } | Self::TargetUp | Self::ServiceWhole
             | Self::Continue { .. } | Self::Resume { .. } | Self::Fast { .. } | Self::Punctual { .. }
@@ -165,7 +167,7 @@ impl World {
             }
             Op::Kill { .. } | Op::Off { .. } | Op::Hang { .. } | Op::Pause { .. } | Op::SlowCommits { .. }
             | Op::LateTimers { .. } | Op::Continue { .. } | Op::Resume { .. } | Op::Fast { .. }
-            | Op::Punctual { .. } => self.apply_to_machine(op.clone()),
+            | Op::Punctual { .. } | Op::PowerOn { .. } => self.apply_to_machine(op.clone()),
         }
     }
 
@@ -299,6 +301,7 @@ impl World {
                 self.machines[node].late_timers = extra;
                 self.later(length, Op::Punctual { node });
             }
+            Op::PowerOn { node } => self.boot_after(node, 0, false),
             Op::Punctual { node } => self.machines[node].late_timers = 0,
             _ => {}
         }
@@ -441,6 +444,9 @@ impl World {
         }
         for group in groups {
             self.input(node, Input::Command(Command::Unmove { group }));
+            for node in 0..self.machines.len() {
+                self.input(node, Input::Command(Command::Cleanup { group }));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use systole::config::{Config, Promise, Resource, TiebreakMethod};
 use systole::time::Span;
 use systole::types::GroupId;
 
-use crate::report::Ms;
+use crate::agents::limit;
 use crate::world::{Seen, World};
 
 /// A broken promise.
@@ -139,9 +139,14 @@ impl World {
         }
         let elements = self.machines[node].kernel.elements.clone();
         for (group, element) in elements {
-            self.end_remainder(node, group);
             let left = element.raised < woke && self.machines[node].kernel.stands(group, self.now);
-            if left && self.others_stand(node, group) && (!self.by_evidence([node, node]) || self.coherent()) {
+            let overlaps = left && self.others_stand(node, group);
+            if left && !overlaps {
+                // It is the only holder again: what it has now is no remainder.
+                self.checks.remainders.retain(|&(at, of, _)| at != node || of != group);
+            }
+            self.end_remainder(node, group);
+            if overlaps && (!self.by_evidence([node, node]) || self.coherent()) {
                 let name = self.machines[node].name.clone();
                 self.violate(1, format!("a lease after {name} woke up its element of {group:?} still stands"));
             }
@@ -357,7 +362,10 @@ impl World {
             };
             let second = (0..self.machines.len())
                 .filter(|&node| by(node) && node != holder && self.machines[node].on)
-                .find(|&node| self.machines[node].running.iter().any(cold));
+                .find(|&node| {
+                    let machine = &self.machines[node];
+                    machine.running.iter().filter(|place| !machine.dirty.contains(place)).any(cold)
+                });
             if let Some(second) = second {
                 return Err(format!("{} also runs on {}", found.name, self.machines[second].name));
             }
@@ -375,12 +383,12 @@ impl World {
 
     /// How long after the last fault every group must be held exactly once. Honestly derived:
     /// - a machine that has just booted waits for initdead to see a majority, or holds off for the longest lease;
-    /// - an old lease or grant runs out: L; a claim is not won for 2 L and stays away for up to 2 L, twice over;
+    /// - an old lease or grant runs out: L; a claim is not won for 2 L and stays away for up to 2 L;
     /// - the plan is wrong: 2 L and 3 keepalives for each rank before somebody steps in;
-    /// - a failure keeps a node away for its window; failback waits for its delay; an exclusive group waits for W or
-    ///   for a fence agent (as long as a lease), which boots a machine anew (at most 5 L);
-    /// - agents: what hangs when the fault ends takes its limit, then all are stopped and started once;
-    /// - all of it once more for each group that waits for another.
+    /// - a failure keeps a node away for its window; failback waits for its delay;
+    /// - an exclusive group waits for W, or for a fence agent (a lease at most) and the boot after it (5 L);
+    /// - an agent that hangs when the fault ends takes its limit, then everything is stopped and started once;
+    /// - 2 L and the agents' time once more for each group that waits for another.
     pub(crate) fn bound(&self) -> u64 {
         let lease = self.longest_lease;
         let of = |span: Span| span.as_micros();
@@ -389,23 +397,17 @@ impl World {
         let groups = || self.configs.iter().flat_map(|config| config.groups.values());
         let window = groups().map(|group| of(group.failure_window)).max().unwrap_or(0);
         let failback = groups().map(|group| of(group.failback_delay)).max().unwrap_or(0);
-        let agents = groups()
-            .map(|group| {
-                let limits = |resource: &std::sync::Arc<Resource>| {
-                    let limit = |action| crate::agents::limit(resource, action);
-                    limit(Action::Start) + limit(Action::Stop) + limit(Action::Monitor)
-                };
-                group.resources.iter().map(limits).sum::<u64>()
-            })
-            .max()
-            .unwrap_or(0);
-        let voters = self.machines.len() as u64;
+        let resources = groups().flat_map(|group| &group.resources);
+        let limits = resources.map(|r| limit(r, Action::Start).max(limit(r, Action::Stop)));
+        let hanging = limits.max().unwrap_or(0);
+        let longest = groups().map(|group| group.resources.len() as u64).max().unwrap_or(0);
+        let agents = 2 * longest * (2_000 + self.agents_slow);
         let fencing = groups().any(|group| group.exclusive) || self.fences();
-        let fence = if fencing { 8 * lease + self.watchdog_time() } else { 0 };
-        let once = 9 * lease + 3 * keepalive * voters + agents + fence;
-        let depth = 1 + groups().map(|group| group.after.len() as u64).sum::<u64>().min(3);
-        let bound = initdead.max(lease) + lease + window + failback + once * depth + self.restart_delay;
-        bound * 102 / 100
+        let fence = if fencing { 6 * lease + self.watchdog_time() } else { 0 };
+        let chain = groups().map(|group| group.after.len() as u64).sum::<u64>().min(3) * (2 * lease + agents);
+        let claims = 7 * lease + 3 * keepalive * self.machines.len() as u64;
+        let bound = initdead.max(lease) + claims + window + failback + fence + hanging + agents + chain;
+        (bound + self.restart_delay) * 102 / 100
     }
 
     pub(crate) fn fences(&self) -> bool {
@@ -414,9 +416,5 @@ impl World {
 
     pub(crate) fn names_of(&self, group: GroupId) -> String {
         self.config.groups.get(&group).map_or_else(|| format!("{group:?}"), |group| group.name.clone())
-    }
-
-    pub(crate) fn time(&self) -> Ms {
-        Ms(self.now)
     }
 }

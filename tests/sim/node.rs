@@ -85,6 +85,8 @@ pub(crate) struct Machine {
     pub(crate) agent_runs: u64,
     /// What the agents last said: whether each resource runs.
     pub(crate) believed: BTreeMap<(GroupId, u16), bool>,
+    /// Could not be stopped, and was released all the same: the operator was told (`ReleasedDirty`).
+    pub(crate) dirty: BTreeSet<(GroupId, u16)>,
     pub(crate) cables: Vec<Cable>,
     pub(crate) slow_commits: bool,
     pub(crate) late_timers: u64,
@@ -109,7 +111,7 @@ impl Machine {
             id: NodeId::of(&plan.name),
             name: plan.name.clone(),
             arbiter: plan.arbiter,
-            on: true,
+            on: plan.starts.is_some(),
             boots: 0,
             paused: None,
             woke: None,
@@ -124,6 +126,7 @@ impl Machine {
             agent_faults: BTreeMap::new(),
             agent_runs: 0,
             believed: BTreeMap::new(),
+            dirty: BTreeSet::new(),
             cables: vec![Cable::Plugged; world.configs[0].interfaces.len()],
             slow_commits: false,
             late_timers: 0,
@@ -288,6 +291,7 @@ impl World {
         machine.kernel.elements.clear();
         machine.kernel.fed = None;
         machine.running.clear();
+        machine.dirty.clear();
         machine.agents.clear();
         machine.memory = None;
         self.see(node, Seen::Off);

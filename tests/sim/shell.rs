@@ -4,7 +4,7 @@
 //! everywhere else. (In a real kernel it may there as well: then an element that was raised on an old reading stands
 //! for the microseconds until the clock is read again.)
 
-use systole::cluster::{Answerer, Effect, Effects, Input, Round, margin};
+use systole::cluster::{Answerer, Effect, Event, Effects, Input, Round, margin};
 use systole::time::Span;
 use systole::types::{GroupId, InterfaceId, LinkId};
 use std::sync::Arc;
@@ -139,6 +139,10 @@ impl World {
             Effect::Tell(event) => {
                 let text = if self.timeline.on || self.options.watch { format!("{event:?}") } else { String::new() };
                 self.stats.told(&event);
+                if let Event::ReleasedDirty { group, resource } = event {
+                    self.stats.bump("left dirty");
+                    self.machines[node].dirty.insert((group, resource));
+                }
                 self.see(node, Seen::Told(text.clone()));
                 self.say(node, || text);
                 return;

@@ -129,7 +129,6 @@ pub(crate) struct World {
     /// After healing, no fault that was planned begins any more.
     pub(crate) healed: bool,
     pub(crate) restart_delay: u64,
-    pub(crate) last_kick: u64,
 }
 
 impl World {
@@ -172,11 +171,11 @@ impl World {
             agents_slow: plan.agents_slow,
             healed: false,
             restart_delay: plan.restart_delay,
-            last_kick: 0,
         };
         for (node, machine) in plan.machines.iter().enumerate() {
             let boots = world.machines[node].boots;
-            world.schedule(machine.starts, What::Start { node, boots, life: 0, fate: MemoryFate::Lost });
+            let Some(starts) = machine.starts else { continue };
+            world.schedule(starts, What::Start { node, boots, life: 0, fate: MemoryFate::Lost });
         }
         world
     }
