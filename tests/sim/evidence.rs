@@ -1,0 +1,98 @@
+//! The service network: each machine has a cable per interface to a switch; a ping target stands behind it.
+//!
+//! **What "the evidence can tell" means.** A pair's evidence is *coherent* at a time if throughout the last three
+//! leases (a) whoever reaches the switch reaches everybody else who does, and the target either answers all of them or
+//! nobody: no split behind the switch; (b) no probe, ping or answer was lost or late except for a broken cable or a
+//! dead target; (c) no beat on a link that shares the service cable was lost or delayed but by that cable. Broken
+//! cables, dead targets, dead heartbeat networks, hung and dead daemons and machines are all coherent: there invariant
+//! 1 holds for a pair as for a majority. At other times two holders are counted as *deceived*.
+
+use systole::cluster::{Answerer, Round};
+use systole::types::{GroupId, InterfaceId};
+
+use crate::world::{What, World};
+
+/// How a machine's cable is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cable {
+    /// As it should be.
+    Plugged,
+    /// Pulled at the machine: its carrier is lost.
+    Pulled,
+    /// Cut behind the switch: the carrier stays.
+    Cut,
+}
+
+/// The switch and what is behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) target_up: bool,
+    /// The machines reach the target but not each other.
+    pub(crate) split: bool,
+    /// Of 1,000 probes and pings.
+    pub(crate) loss: u64,
+    /// The last true time at which the evidence was known to be incoherent.
+    pub(crate) incoherent: Option<u64>,
+}
+
+impl Service {
+    pub(crate) fn new() -> Self {
+        Self { target_up: true, split: false, loss: 0, incoherent: None }
+    }
+}
+
+impl World {
+    /// Whether the evidence can tell, now.
+    pub(crate) fn coherent(&mut self) -> bool {
+        self.note_coherence();
+        let lease = self.longest_lease;
+        self.service.incoherent.is_none_or(|at| at + 3 * lease < self.now)
+    }
+
+    /// Called before anything that could end an incoherent time, and whenever somebody asks.
+    pub(crate) fn note_coherence(&mut self) {
+        if self.service.split || self.service.loss > 0 || self.net.disturbs_service() {
+            self.service.incoherent = Some(self.now);
+        }
+    }
+
+    /// Whether a machine's frames get to the switch and back.
+    pub(crate) fn cable_works(&self, node: usize, interface: InterfaceId) -> bool {
+        let machine = &self.machines[node];
+        machine.alive() && machine.cables.get(usize::from(interface.0)) == Some(&Cable::Plugged)
+    }
+
+    /// Asks for addresses and pings the target; answers come as events.
+    pub(crate) fn probe(&mut self, node: usize, round: Round, interface: InterfaceId, groups: &[GroupId]) {
+        if !self.cable_works(node, interface) {
+            return;
+        }
+        if self.service.target_up {
+            self.answer(node, round, Answerer::Target);
+        }
+        if self.service.split {
+            return;
+        }
+        for &group in groups {
+            let answers = |other: &usize| {
+                let machine = &self.machines[*other];
+                *other != node
+                    && self.cable_works(*other, interface)
+                    && machine.kernel.stands(group, self.now)
+                    && machine.running.contains(&(group, 0))
+            };
+            if (0..self.machines.len()).any(|other| answers(&other)) {
+                self.answer(node, round, Answerer::Group(group));
+            }
+        }
+    }
+
+    fn answer(&mut self, node: usize, round: Round, from: Answerer) {
+        if self.service.loss > 0 && self.rng.chance(self.service.loss) {
+            return;
+        }
+        let round_trip = 100 + self.rng.below(900);
+        let life = self.machines[node].daemon.life;
+        self.schedule(round_trip, What::Answer { node, life, round, from });
+    }
+}

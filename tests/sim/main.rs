@@ -1,0 +1,123 @@
+//! The simulator: whole clusters of the real core in virtual time, from one seed.
+//!
+//! `search [--seeds N] [--from S] [--jobs J]`, `seed N [--mutant NAME] [--timeline] [--beats]`, `mutants [NAME…] [--seeds N]`,
+//! `scenarios [NAME]`. Without an argument: the scenarios and 300 seeds. A run ends with `N passed, N failed`.
+
+mod agents;
+mod cluster;
+mod draw;
+mod evidence;
+mod faults;
+mod invariants;
+mod kernel;
+mod network;
+mod node;
+mod report;
+mod search;
+mod shell;
+mod timeline;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use search::Verdict;
+use world::Options;
+
+/// The words of a command line.
+struct Words(Vec<String>);
+
+impl Words {
+    fn has(&self, flag: &str) -> bool {
+        self.0.iter().any(|word| word == flag)
+    }
+
+    fn number(&self, flag: &str, otherwise: u64) -> u64 {
+        let place = self.0.iter().position(|word| word == flag);
+        place.and_then(|place| self.0.get(place + 1)).and_then(|word| word.parse().ok()).unwrap_or(otherwise)
+    }
+}
+
+/// What a part of the run came to.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+fn main() -> ExitCode {
+    let words = Words(std::env::args().skip(1).collect());
+    let tally = match words.0.first().map(String::as_str) {
+        Some("search") => search_seeds(&words, 5_000),
+        Some("seed") => one_seed(&words),
+        // Added by their own parts: mutants, scenarios, explore.
+        Some(other) if !other.starts_with('-') => {
+            println!("there is no `{other}`: search, seed, mutants, scenarios");
+            Tally { passed: 0, failed: 1 }
+        }
+        Some(_) | None => search_seeds(&words, 300),
+    };
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "shown to people")]
+fn search_seeds(words: &Words, seeds: u64) -> Tally {
+    let count = words.number("--seeds", seeds);
+    let from = words.number("--from", 1);
+    let jobs = usize::try_from(words.number("--jobs", 2)).unwrap_or(2);
+    let limit = usize::try_from(words.number("--failures", 10)).unwrap_or(10);
+    #[allow(clippy::disallowed_methods, reason = "the speed of the search is measured in real time")]
+    let began = Instant::now();
+    let found = search::search(from, count, jobs, Options::default(), limit);
+    let took = began.elapsed().as_secs_f64();
+    println!("{} seeds from {from}, {:.0} a second on {jobs} threads", found.seeds, found.seeds as f64 / took);
+    println!("{}", found.stats);
+    for verdict in found.failures.iter().take(3) {
+        explain(verdict.seed, Options::default());
+    }
+    for verdict in found.failures.iter().skip(3) {
+        headline(verdict);
+    }
+    let idle = if found.seeds >= 1_000 { found.stats.idle() } else { Vec::new() };
+    for number in &idle {
+        println!("invariant {number} was never put to the test");
+    }
+    let failed = found.failures.len() as u64;
+    Tally { passed: found.seeds - failed, failed: failed + idle.len() as u64 }
+}
+
+fn headline(verdict: &Verdict) {
+    if let Some(violation) = &verdict.violation {
+        let at = report::Ms(violation.at);
+        println!("seed {}: invariant {} at {at}: {}", verdict.seed, violation.invariant, violation.what);
+    }
+}
+
+/// Runs a seed again with its timeline, and prints the end of it.
+fn explain(seed: u64, options: Options) {
+    let verdict = search::run_seed(seed, Options { timeline: true, ..options });
+    let lines: Vec<&str> = verdict.timeline.lines().collect();
+    for line in &lines[lines.len().saturating_sub(40)..] {
+        println!("{line}");
+    }
+    headline(&verdict);
+    println!("    cargo test --test sim -- seed {seed} --timeline\n");
+}
+
+fn one_seed(words: &Words) -> Tally {
+    let seed = words.0.get(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    let options = Options {
+        timeline: words.has("--timeline"),
+        beats: words.has("--beats"),
+        record: true,
+        ..Options::default()
+    };
+    let verdict = search::run_seed(seed, options);
+    print!("{}", verdict.timeline);
+    println!("{}", verdict.stats);
+    println!("digest {:016x}", verdict.digest);
+    headline(&verdict);
+    let failed = u64::from(verdict.violation.is_some());
+    Tally { passed: 1 - failed, failed }
+}
