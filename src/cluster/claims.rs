@@ -211,7 +211,7 @@ impl Core {
     /// What is held here is kept, unless the plan has another owner who claims it, or another holder is met.
     fn keep_or_give(&mut self, group: GroupId, fx: &mut Effects) {
         self.note_shown(group);
-        if self.yield_on_meeting(group, fx) {
+        if self.yield_on_meeting(group, fx) || self.yield_to_answers(group, fx) {
             return;
         }
         let Some(tenure) = self.groups.get(&group) else { return };
@@ -264,6 +264,28 @@ impl Core {
             return false;
         }
         self.tell(fx, Event::Met { group, other, keeper });
+        self.lose(group, LossReason::Met, fx);
+        true
+    }
+
+    /// Two of a pair can both have taken a group on evidence, and not hear each other: each sees the other's answers. The
+    /// one that ranks second yields; at once where both have just taken it, else when it goes on for a lease, for a machine
+    /// that wakes from a pause answers for the rest of its lease.
+    fn yield_to_answers(&mut self, group: GroupId, fx: &mut Effects) -> bool {
+        let Some((other, since)) = self.rival_answers(group) else { return false };
+        let Some(won_at) = self.groups.get(&group).map(|tenure| tenure.won_at) else { return false };
+        let keeps = self.rank(group, self.me) < self.rank(group, other);
+        if keeps || self.mutation.is(Mutant::NobodyYieldsOnMeeting) {
+            self.note_met(group, other, self.me, fx);
+            return false;
+        }
+        let lease = self.lease_length();
+        let left = lease - self.now.at_least_since(since);
+        if left > Span::ZERO && self.now.since(won_at) > lease {
+            self.wake_in(left);
+            return false;
+        }
+        self.tell(fx, Event::Met { group, other, keeper: other });
         self.lose(group, LossReason::Met, fx);
         true
     }

@@ -45,6 +45,16 @@ struct Watch {
     asked: VecDeque<Asked>,
     /// The sending of the newest ping that was answered.
     pinged: Option<Moment>,
+    /// Addresses that did not answer in any round since, and in how many; each with an answered ping.
+    silent: BTreeMap<GroupId, Silence>,
+    /// Addresses that answered in every round since.
+    answering: BTreeMap<GroupId, Moment>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Moment,
+    rounds: usize,
 }
 
 /// One round of questions.
@@ -52,8 +62,54 @@ struct Watch {
 struct Asked {
     round: Round,
     at: Moment,
+    groups: Vec<GroupId>,
     ping: bool,
     answered: BTreeSet<GroupId>,
+    /// No answer is waited for any more.
+    closed: bool,
+}
+
+impl Watch {
+    fn new(targets: bool) -> Self {
+        Self {
+            carrier: true,
+            targets,
+            active: false,
+            asked: VecDeque::new(),
+            pinged: None,
+            silent: BTreeMap::new(),
+            answering: BTreeMap::new(),
+        }
+    }
+
+    /// What rounds showed so far proves nothing about what comes.
+    fn forget(&mut self) {
+        self.asked.clear();
+        self.silent.clear();
+        self.answering.clear();
+    }
+
+    /// Judges the rounds whose answers have had their time.
+    fn close(&mut self, now: Moment, wait: Span) {
+        let Self { asked, silent, answering, targets, .. } = self;
+        for round in asked.iter_mut().filter(|round| !round.closed && now.since(round.at) >= wait) {
+            round.closed = true;
+            for group in &round.groups {
+                if round.answered.contains(group) {
+                    silent.remove(group);
+                    answering.entry(*group).or_insert(round.at);
+                    continue;
+                }
+                answering.remove(group);
+                if *targets && !round.ping {
+                    silent.remove(group);
+                    continue;
+                }
+                let silence = silent.entry(*group).or_insert(Silence { since: round.at, rounds: 0 });
+                silence.rounds += 1;
+            }
+        }
+    }
 }
 
 impl Evidence {
@@ -73,7 +129,7 @@ impl Evidence {
     pub(super) fn reload(&mut self, config: &Config) {
         let targets = !config.tiebreak.ping.is_empty();
         let ids = (0..config.interfaces.len()).filter_map(|index| u16::try_from(index).ok().map(InterfaceId));
-        let fresh = || Watch { carrier: true, targets, active: false, asked: VecDeque::new(), pinged: None };
+        let fresh = || Watch::new(targets);
         self.watches = ids.map(|id| (id, self.watches.remove(&id).unwrap_or_else(fresh))).collect();
     }
 
@@ -89,7 +145,7 @@ impl Evidence {
 
     /// Rounds that were under way while this node was away prove nothing.
     pub(super) fn forget_rounds(&mut self) {
-        self.watches.values_mut().for_each(|watch| watch.asked.clear());
+        self.watches.values_mut().for_each(Watch::forget);
     }
 
     /// How long an answer may take.
@@ -100,7 +156,7 @@ impl Evidence {
     fn stop(&mut self, interface: InterfaceId) {
         if let Some(watch) = self.watches.get_mut(&interface) {
             watch.active = false;
-            watch.asked.clear();
+            watch.forget();
             watch.pinged = None;
         }
     }
@@ -141,19 +197,29 @@ impl Core {
             return;
         }
         let interval = self.round_interval(uncertain);
+        let (now, wait) = (self.now, self.evidence.wait(interval));
+        for watch in self.evidence.watches.values_mut() {
+            watch.close(now, wait);
+            let open =
+                watch.asked.back().filter(|asked| !asked.closed).map(|asked| wait - now.since(asked.at));
+            if let Some(open) = open {
+                self.deadline = self.deadline.min(now.boot + open.max(Span(1)));
+            }
+        }
         for interface in interfaces {
             self.ask_if_due(interface, interval, fx);
         }
     }
 
-    /// Often enough for three rounds before deadtime; quickly around the end of the other's lease, when its kernel stops
-    /// answering; and in step with the beats while a silent holder lives on.
+    /// Often enough for three rounds before deadtime; quickly just before the end of the other's silence, when its kernel
+    /// has stopped answering; and in step with the beats while a silent holder lives on.
     fn round_interval(&self, uncertain: Span) -> Span {
         let timing = self.config.timing;
         let slow = ((timing.deadtime - timing.warntime) / 4).min(timing.keepalive).max(Span::millis(1));
-        let close = uncertain + super::margin(timing.deadtime) * 2 + slow >= timing.deadtime;
-        let over = uncertain > timing.deadtime + slow * 2;
-        if close && !over { self.evidence.wait(slow) } else { slow }
+        let quick = self.evidence.wait(slow);
+        let close = uncertain + quick * (ROUNDS as u64 + 2) >= timing.deadtime;
+        let over = uncertain > timing.deadtime + quick * 8;
+        if close && !over { quick } else { slow }
     }
 
     fn ask_if_due(&mut self, interface: InterfaceId, interval: Span, fx: &mut Effects) {
@@ -175,7 +241,15 @@ impl Core {
         if watch.asked.len() == REMEMBERED {
             watch.asked.pop_front();
         }
-        watch.asked.push_back(Asked { round, at: now, ping: false, answered: BTreeSet::new() });
+        let (groups_asked, answered) = (groups.clone(), BTreeSet::new());
+        watch.asked.push_back(Asked {
+            round,
+            at: now,
+            groups: groups_asked,
+            ping: false,
+            answered,
+            closed: false,
+        });
         if begins {
             self.tell(fx, Event::EvidenceBegins { interface });
         }
@@ -205,6 +279,7 @@ impl Core {
                 }
                 Answerer::Group(group) => {
                     asked.answered.insert(group);
+                    watch.silent.remove(&group);
                     self.evidence.answered.insert(group, now);
                 }
             }
@@ -216,7 +291,7 @@ impl Core {
         let Some(watch) = self.evidence.watches.get_mut(&interface) else { return };
         if watch.carrier != up {
             watch.carrier = up;
-            watch.asked.clear();
+            watch.forget();
             self.tell(fx, Event::Carrier { interface, up });
         }
     }
@@ -231,54 +306,83 @@ impl Core {
             return false;
         }
         let silent = peer.silent(self.now);
-        let lease =
+        let Some(tenure) = self.groups.get(&group) else { return false };
+        let exclusive = tenure.group.exclusive;
+        let mut owed =
             peer.claim(group).map_or(self.lease_length(), |claim| claim.lease.max(self.lease_length()));
-        let cut_short = self.mutation.is(Mutant::EvidenceWindowCutShort);
-        if silent < lease && !cut_short {
-            self.wake_in(lease - silent);
+        if exclusive && !self.mutation.is(Mutant::NoExclusiveWait) {
+            // Nothing answers while a winner waits, so the other could not see it: the wait comes before the win.
+            match &self.config.watchdog {
+                Some(_) => owed = owed + self.watchdog_wait(),
+                None if self.fencing.is_off(other) => {}
+                None => return false,
+            }
+        }
+        if silent < owed && !self.mutation.is(Mutant::EvidenceWindowCutShort) {
+            self.wake_in(owed - silent);
             return false;
         }
-        let Some(interfaces) = self.config.groups.get(&group).map(|group| group.interfaces.clone()) else {
-            return false;
-        };
-        let silent_everywhere = interfaces.iter().all(|interface| self.silent_on(*interface, group, lease));
-        let answers = interfaces.iter().any(|interface| self.answers_on(*interface, group));
+        let interfaces = tenure.group.interfaces.clone();
+        let second = self.held_last(group, other);
+        let silent_on =
+            |core: &mut Self, interface: &InterfaceId| core.silent_on(*interface, group, owed, second);
+        let silent_everywhere = interfaces.iter().all(|interface| silent_on(self, interface));
+        let answers = interfaces.iter().any(|interface| self.answers_on(*interface, group).is_some());
         if answers && self.evidence.told.insert(group) {
             self.tell(fx, Event::AnswersWithoutBeats { group });
         }
         !interfaces.is_empty() && silent_everywhere
     }
 
-    fn answers_on(&self, interface: InterfaceId, group: GroupId) -> bool {
-        let last = self.evidence.watches.get(&interface).and_then(|watch| watch.asked.back());
-        last.is_some_and(|asked| asked.answered.contains(&group))
+    /// Whether this node had the group last, so that the other may take it first: two that don't hear each other and both
+    /// see a silent address must not take it in the same moment.
+    fn held_last(&self, group: GroupId, other: NodeId) -> bool {
+        let here = self.groups.get(&group).and_then(|tenure| tenure.held_until);
+        let peer = self.peers.get(&other);
+        let shown = peer.filter(|peer| peer.claim(group).is_some_and(|claim| claim.phase.occupies()));
+        let there = shown.map(super::Peer::received).max(self.evidence.answered.get(&group).copied());
+        match (here, there) {
+            (None, None) => self.rank(group, self.me) > self.rank(group, other),
+            (here, there) => here >= there,
+        }
+    }
+
+    /// Since when the address of a group answers in every round.
+    fn answers_on(&self, interface: InterfaceId, group: GroupId) -> Option<Moment> {
+        self.evidence.watches.get(&interface)?.answering.get(&group).copied()
+    }
+
+    /// Of a group that is held here on evidence: since when another machine answers for its address, too.
+    pub(super) fn rival_answers(&self, group: GroupId) -> Option<(NodeId, Moment)> {
+        let other =
+            self.evidence_pair().filter(|other| self.peers.get(other).is_some_and(|peer| !peer.up()))?;
+        let interfaces = &self.groups.get(&group)?.group.interfaces;
+        let since = interfaces.iter().filter_map(|interface| self.answers_on(*interface, group)).min()?;
+        Some((other, since))
     }
 
     /// The address of a group is proven silent on this interface.
-    fn silent_on(&mut self, interface: InterfaceId, group: GroupId, lease: Span) -> bool {
+    fn silent_on(&mut self, interface: InterfaceId, group: GroupId, owed: Span, second: bool) -> bool {
         let now = self.now;
-        let slow = self.round_interval(Span::ZERO);
-        let wait = self.evidence.wait(slow);
         let needed = if self.mutation.is(Mutant::EvidenceWindowCutShort) { 1 } else { ROUNDS };
         let has_link =
             self.config.interfaces.get(usize::from(interface.0)).is_some_and(|interface| interface.has_link);
+        let exclusive = self.groups.get(&group).is_some_and(|tenure| tenure.group.exclusive);
         let Some(watch) = self.evidence.watches.get(&interface).filter(|watch| watch.carrier) else {
             return false;
         };
-        let closed = watch.asked.iter().rev().filter(|asked| now.since(asked.at) >= wait);
-        let last: Vec<&Asked> = closed.take(needed).collect();
-        let silent = |asked: &&Asked| !asked.answered.contains(&group) && (asked.ping || !watch.targets);
-        let enough = last.len() == needed && last.iter().all(silent);
+        let Some(silence) = watch.silent.get(&group).filter(|silence| silence.rounds >= needed) else {
+            return false;
+        };
+        let patience = if second { self.lease_length() } else { Span::ZERO };
+        let patience = patience - now.at_least_since(silence.since);
         let since_answer = self.evidence.answered.get(&group).map(|at| now.at_least_since(*at));
-        let owed = if has_link { Span::ZERO } else { lease - since_answer.unwrap_or(lease) };
-        let open = watch.asked.back().map(|asked| wait - now.since(asked.at));
-        if let Some(open) = open.filter(|open| *open > Span::ZERO) {
-            self.wake_in(open);
+        let owed = if has_link && !exclusive { Span::ZERO } else { owed - since_answer.unwrap_or(owed) };
+        let left = owed.max(patience);
+        if left > Span::ZERO {
+            self.wake_in(left);
         }
-        if owed > Span::ZERO {
-            self.wake_in(owed);
-        }
-        enough && owed == Span::ZERO
+        left == Span::ZERO
     }
 
     /// What stands in for the other's vote on a group, and from when a lease that rests on it runs.

@@ -49,7 +49,11 @@ impl Core {
 
     fn in_the_way(&mut self) -> BTreeSet<NodeId> {
         let mut nodes = BTreeSet::new();
-        if self.voters.now.method == TiebreakMethod::Fence {
+        let exclusive =
+            |tenure: &super::groups::Tenure| tenure.group.exclusive && tenure.plan.owner == Some(self.me);
+        let by_fence = self.voters.now.method == TiebreakMethod::Fence
+            || self.config.watchdog.is_none() && self.groups.values().any(exclusive);
+        if by_fence {
             nodes.extend(self.other_of_pair().filter(|other| self.is_down(*other)));
         }
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
@@ -139,11 +143,19 @@ impl Core {
         if clean || self.not_clear(group).is_empty() {
             return Some(Span::ZERO);
         }
-        if let Some(watchdog) = &self.config.watchdog {
-            let wait = watchdog.timeout + super::margin(watchdog.timeout) * 2;
-            return Some(wait - self.now.at_least_since(won));
+        if tenure.by_evidence {
+            return Some(Span::ZERO);
+        }
+        if self.config.watchdog.is_some() {
+            return Some(self.watchdog_wait() - self.now.at_least_since(won));
         }
         (self.config.fences.is_empty()).then_some(Span::ZERO)
+    }
+
+    /// After so long without a valid lease a machine with an exclusive group has been reset.
+    pub(super) fn watchdog_wait(&self) -> Span {
+        let timeout = self.config.watchdog.as_ref().map_or(Span::ZERO, |watchdog| watchdog.timeout);
+        timeout + super::margin(timeout) * 2
     }
 
     /// The nodes that may still run this group: neither off for sure, nor here and saying that they hold nothing of it.

@@ -48,6 +48,10 @@ pub(super) struct Tenure {
     pub(super) by_evidence: bool,
     /// The first beat that showed it as held.
     pub(super) shown_since: Option<Sequence>,
+    /// When the lease was won last.
+    pub(super) won_at: Moment,
+    /// When this node last held it.
+    pub(super) held_until: Option<Moment>,
     /// Another holder was met, and this node keeps the group.
     pub(super) met: Option<NodeId>,
     /// The other holder has gone: caches may still point to it.
@@ -100,6 +104,8 @@ impl Tenure {
             unfit_told: None,
             by_evidence: false,
             shown_since: None,
+            won_at: now,
+            held_until: None,
             met: None,
             announce_again: false,
         }
@@ -315,6 +321,7 @@ impl Core {
     pub(super) fn drop_lease(&mut self, group: GroupId, fx: &mut Effects) {
         if let Some(tenure) = self.groups.get_mut(&group).filter(|tenure| tenure.raised.is_some()) {
             tenure.raised = None;
+            tenure.held_until = Some(self.now);
             fx.push(Effect::DropLease { group });
         }
     }

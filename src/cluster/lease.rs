@@ -76,6 +76,8 @@ impl Core {
         self.set_state(group, State::Waiting { epoch, since: self.now });
         if let Some(tenure) = self.groups.get_mut(&group) {
             tenure.raised = Some(until);
+            tenure.won_at = self.now;
+            tenure.met = None;
             tenure.by_evidence = matches!(backing.by, Votes::Evidence | Votes::Fence);
         }
         fx.push(Effect::RaiseLease { group, until });
@@ -94,7 +96,6 @@ impl Core {
         let Some(tenure) = self.groups.get_mut(&group) else { return };
         let Some(raised) = tenure.raised else { return };
         if let Some(backing) = backing {
-            tenure.by_evidence |= matches!(backing.by, Votes::Evidence | Votes::Fence);
             let until = now + backing.left;
             if until > raised + step {
                 tenure.raised = Some(until);

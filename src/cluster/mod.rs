@@ -157,7 +157,7 @@ impl Core {
             deadline: now.boot,
             catching_up: false,
             ready: false,
-            starting: true,
+            starting: !with_memory,
             leave: None,
             changed: false,
             touched: true,
