@@ -192,10 +192,12 @@ impl World {
         if fate != MemoryFate::Kept {
             machine.memory = None;
         }
-        let memory = machine.memory.clone();
-        if memory.is_none() {
-            machine.kernel.elements.clear();
+        if machine.memory.is_none() {
+            self.note_elements_gone(node);
+            self.machines[node].kernel.elements.clear();
         }
+        let machine = &mut self.machines[node];
+        let memory = machine.memory.clone();
         let start = Start {
             config: Arc::clone(&machine.config),
             node: machine.id,
@@ -208,9 +210,6 @@ impl World {
         };
         machine.daemon.life += 1;
         self.say(node, || format!("daemon starts: incarnation {}, memory {fate:?}", start.incarnation.0));
-        if fate != MemoryFate::Kept {
-            self.note_elements_gone(node);
-        }
         self.begin_core(node, start);
     }
 
