@@ -336,6 +336,11 @@ impl Core {
 
     /// A holder that leaves its claim out in the same life has stopped everything.
     pub(super) fn note_releases(&mut self, before: Option<&Beat>, beat: &Beat) {
+        for (group, _) in beat.claims.iter().filter(|(_, claim)| claim.phase.occupies()) {
+            if let Some(tenure) = self.groups.get_mut(group) {
+                tenure.released_at = None;
+            }
+        }
         let Some(before) = before.filter(|before| before.incarnation == beat.incarnation) else { return };
         for (group, claim) in &before.claims {
             let released = claim.phase.occupies() && !beat.claims.contains_key(group);

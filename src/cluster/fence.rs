@@ -41,10 +41,20 @@ impl Core {
         }
     }
 
-    /// A node that is heard again is not off.
+    /// A node of which anybody has heard a later life is not off.
     fn forget_the_returned(&mut self) {
-        let peers = &self.peers;
-        self.fencing.off.retain(|node, _| !peers.get(node).is_some_and(super::Peer::up));
+        let Self { fencing, peers, .. } = self;
+        fencing.off.retain(|node, life| {
+            let heard = |peer: &super::Peer| {
+                peer.beat()
+                    .and_then(|beat| beat.heard.get(node))
+                    .is_some_and(|heard| heard.incarnation > *life)
+            };
+            let returned = peers.get(node).is_some_and(|peer| {
+                peer.up() || peer.newest().is_some_and(|(beat, _)| beat.incarnation > *life)
+            });
+            !returned && !peers.values().any(heard)
+        });
     }
 
     fn in_the_way(&mut self) -> BTreeSet<NodeId> {
@@ -138,8 +148,8 @@ impl Core {
         if !tenure.group.exclusive || self.mutation.is(Mutant::NoExclusiveWait) {
             return Some(Span::ZERO);
         }
-        let half = self.lease_length() / 2;
-        let clean = tenure.released_at.is_some_and(|at| won.at_most_since(at) < half && won >= at);
+        let fresh = |at: Moment| won.at_most_since(at) < self.lease_length() / 2 && won >= at;
+        let clean = tenure.released_at.is_some_and(fresh) && self.all_configured_alike();
         if clean || self.not_clear(group).is_empty() {
             return Some(Span::ZERO);
         }
@@ -158,19 +168,33 @@ impl Core {
         timeout + super::margin(timeout) * 2
     }
 
-    /// The nodes that may still run this group: neither off for sure, nor here and saying that they hold nothing of it.
+    /// The nodes that may own something, but for this one.
+    fn other_owners(&self) -> impl Iterator<Item = NodeId> {
+        let arbiter = |node: &NodeId| self.config.nodes.get(node).is_some_and(|node| node.arbiter);
+        self.voters.all().into_iter().filter(move |node| *node != self.me && !arbiter(node))
+    }
+
+    /// Every node that may own something had our configuration when it was last heard: so its leases have our length.
+    fn all_configured_alike(&self) -> bool {
+        self.other_owners().all(|node| {
+            self.peers.get(&node).and_then(|peer| peer.beat()).is_some_and(|beat| beat.config == self.digest)
+        })
+    }
+
+    /// The nodes that may still run this group: neither off for sure, nor here and saying just now that they hold nothing
+    /// of it. Who said so within half a lease cannot have won and lost it since.
     fn not_clear(&self, group: GroupId) -> BTreeSet<NodeId> {
-        let owners =
-            self.voters.all().into_iter().filter(|node| {
-                *node != self.me && self.config.nodes.get(node).is_none_or(|node| !node.arbiter)
-            });
+        let half = self.lease_length() / 2;
         let clear = |node: &NodeId| {
-            let peer = self.peers.get(node).and_then(|peer| peer.live_beat());
-            self.fencing.is_off(*node)
-                || peer
-                    .is_some_and(|beat| !beat.claims.get(&group).is_some_and(|claim| claim.phase.occupies()))
+            let Some(peer) = self.peers.get(node) else { return false };
+            let just_now = self.now.at_most_since(peer.received()) < half;
+            let holds_nothing = |beat: &std::sync::Arc<crate::beat::Beat>| {
+                let occupies = beat.claims.get(&group).is_some_and(|claim| claim.phase.occupies());
+                beat.config == self.digest && !occupies
+            };
+            self.fencing.is_off(*node) || just_now && peer.live_beat().is_some_and(holds_nothing)
         };
-        owners.filter(|node| !clear(node)).collect()
+        self.other_owners().filter(|node| !clear(node)).collect()
     }
 
     /// The watchdog is fed only while every exclusive group here rests on a lease, or is known to be stopped.

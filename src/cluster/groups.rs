@@ -134,7 +134,7 @@ impl Tenure {
 
     /// Nothing of it runs here, warm resources included.
     pub(super) fn nothing_runs(&self) -> bool {
-        self.state == State::Idle && self.units.iter().all(|unit| unit.is_stopped())
+        self.state == State::Idle && self.units.iter().all(|unit| unit.is_stopped() || unit.is_stuck())
     }
 }
 
@@ -162,6 +162,9 @@ impl Core {
     /// Goes on where an earlier daemon of this boot stopped (rule 11).
     fn go_on_from(&mut self, memory: &Memory, standing: &BTreeMap<GroupId, Span>, fx: &mut Effects) {
         let now = self.now;
+        for group in standing.keys().filter(|group| !memory.claims.contains_key(group)) {
+            fx.push(Effect::DropLease { group: *group });
+        }
         for (id, old) in &memory.claims {
             if self.mutation.is(Mutant::ClaimlessAfterRestart) {
                 continue;
@@ -176,6 +179,7 @@ impl Core {
             };
             tenure.epoch_seen = old.epoch;
             if old.phase == Phase::Claiming {
+                fx.push(Effect::DropLease { group: *id });
                 self.take_back_own_grant(*id);
                 continue;
             }
@@ -240,11 +244,24 @@ impl Core {
         }
     }
 
-    fn drive_idle(&mut self, group: GroupId, _fx: &mut Effects) {
+    /// What could not be stopped is tried again after each failure window.
+    fn drive_idle(&mut self, group: GroupId, fx: &mut Effects) {
+        let now = self.now;
         let Some(tenure) = self.groups.get_mut(&group) else { return };
-        if tenure.outdated && tenure.units.iter().all(Unit::is_stopped) {
-            self.renew_tenure(group);
+        if tenure.outdated && tenure.nothing_runs() {
+            return self.renew_tenure(group);
         }
+        let window = tenure.group.failure_window;
+        let mut wake = Span(u64::MAX);
+        for unit in tenure.units.iter_mut().filter(|unit| unit.is_stuck()) {
+            let left = window - unit.since_looked(now);
+            if left == Span::ZERO {
+                unit.unstick();
+            }
+            wake = wake.min(left);
+        }
+        self.wake_in(wake);
+        self.stop_unknown(group, fx);
     }
 
     fn drive_waiting(&mut self, group: GroupId, epoch: Epoch, since: Moment, fx: &mut Effects) {
@@ -287,7 +304,6 @@ impl Core {
                 return;
             }
             self.tell(fx, Event::ReleasedDirty { group, resource: place });
-            self.forget_stuck(group);
         }
         self.release(group, since, fx);
     }

@@ -80,6 +80,8 @@ impl Core {
             tenure.met = None;
             tenure.by_evidence = matches!(backing.by, Votes::Evidence | Votes::Fence);
         }
+        // A daemon that is started again must know that something may run here.
+        self.remember(fx);
         fx.push(Effect::RaiseLease { group, until });
         self.wake_in(backing.left);
         self.tell(fx, Event::Won { group, epoch, by: backing.by, after: self.now.since(since) });

@@ -52,6 +52,7 @@ pub use mutant::Mutant;
 pub use record::{Recording, replay};
 pub use view::*;
 
+use crate::beat::VoterDigests;
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::time::{Moment, Span};
@@ -102,6 +103,8 @@ pub struct Core {
     stored: Stored,
     memory: Memory,
     voters: VoterSets,
+    /// As every beat shows them.
+    voter_digests: VoterDigests,
     /// Since when every member of both voter sets shows that it counts both.
     first_step_shown: Option<Moment>,
     peers: BTreeMap<NodeId, Peer>,
@@ -181,6 +184,7 @@ impl Core {
             journal: VecDeque::new(),
             events: 0,
             stored,
+            voter_digests: voters.digests(),
             voters,
             first_step_shown: None,
             digest: 0,

@@ -128,7 +128,10 @@ impl Core {
         };
         tenure.failed_at = None;
         tenure.back_off = None;
-        tenure.units.iter_mut().for_each(|unit| unit.restarts = 0);
+        for unit in &mut tenure.units {
+            unit.restarts = 0;
+            unit.unstick();
+        }
         self.changed = true;
         if matches!(tenure.state, super::groups::State::Blocked { .. }) {
             self.stop(group, StopReason::Failed, None, fx);

@@ -61,6 +61,10 @@ impl Unit {
         }
     }
 
+    pub(super) fn since_looked(&self, now: Moment) -> Span {
+        now.since(self.looked)
+    }
+
     pub(super) fn look_next(&mut self, now: Moment) {
         self.looked = now;
     }
@@ -122,6 +126,20 @@ impl Core {
         true
     }
 
+    /// Stops what may run although nothing of the group is claimed here.
+    pub(super) fn stop_unknown(&mut self, group: GroupId, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get(&group) else { return };
+        let unknown = |unit: &Unit| unit.runs == Runs::Unknown && unit.busy.is_none();
+        let cold = |(_, (unit, resource)): &(usize, (&Unit, &std::sync::Arc<crate::config::Resource>))| {
+            unknown(unit) && !resource.warm
+        };
+        let next =
+            tenure.units.iter().zip(&tenure.group.resources).enumerate().find(cold).map(|(index, _)| index);
+        if let Some(index) = next {
+            self.run(group, index, Action::Stop, fx);
+        }
+    }
+
     /// Looks at what runs, and repairs what failed while repairs are left.
     pub(super) fn drive_held(&mut self, group: GroupId, fx: &mut Effects) {
         if !self.orders.maintenance() {
@@ -136,10 +154,9 @@ impl Core {
             return;
         }
         if self.leaving() || tenure.outdated {
-            if tenure.state == State::Idle && self.stop_next(group, true, fx) {
-                return;
+            if tenure.state == State::Idle {
+                self.stop_next(group, true, fx);
             }
-            self.forget_stuck(group);
             return;
         }
         if self.may_own(&tenure.group, self.me) {
@@ -311,15 +328,7 @@ impl Core {
                 self.tell(fx, Event::Blocked { group, resource });
             } else {
                 self.tell(fx, Event::ReleasedDirty { group, resource });
-                self.forget_stuck(group);
             }
-        }
-    }
-
-    /// It could not be stopped, an alarm was raised, and it does no harm.
-    pub(super) fn forget_stuck(&mut self, group: GroupId) {
-        if let Some(tenure) = self.groups.get_mut(&group) {
-            tenure.units.iter_mut().filter(|unit| unit.is_stuck()).for_each(|unit| unit.runs = Runs::No);
         }
     }
 }

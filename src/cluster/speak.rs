@@ -112,7 +112,8 @@ impl Core {
         }
         let spoken = Spoken { at: self.now, lease: self.lease_length(), reach: self.reach };
         self.voice.log.push_back(spoken);
-        self.voter.renew_own(self.me, self.incarnation, self.voice.sequence, self.now);
+        let lease = self.lease_length();
+        self.voter.renew_own(self.me, self.incarnation, self.voice.sequence, lease, self.now);
         let beat = Arc::new(self.compose());
         self.voice.last = Some(Arc::clone(&beat));
         self.voice.greet = false;
@@ -146,7 +147,7 @@ impl Core {
         let Some(last) = &self.voice.last else { return true };
         self.voice.greet
             || last.flags != self.flags()
-            || last.voters != self.voters.digests()
+            || last.voters != self.voter_digests
             || !self.claims().eq(last.claims.iter().map(|(group, claim)| (*group, *claim)))
             || !self
                 .voter
@@ -174,7 +175,7 @@ impl Core {
             sent_at: self.now.boot,
             flags: self.flags(),
             config: self.digest,
-            voters: self.voters.digests(),
+            voters: self.voter_digests,
             heard: self.heard(),
             claims: self.claims().collect(),
             grants: self.voter.shown().collect(),
@@ -231,7 +232,8 @@ impl Core {
 
     /// Writes down what a beat will rest on.
     pub(super) fn remember(&mut self, fx: &mut Effects) {
-        if !self.touched {
+        // Before it is known what runs here, memory must not say that nothing does.
+        if !self.touched || !self.ready {
             return;
         }
         self.touched = false;

@@ -99,15 +99,28 @@ impl Voter {
     pub(super) fn renew_own(
         &mut self,
         me: NodeId,
-        incarnation: Incarnation,
+        life: Incarnation,
         sequence: Sequence,
+        lease: Span,
         now: Moment,
     ) {
-        for given in self.given.values_mut() {
-            if given.grant.holder == me && given.grant.incarnation == incarnation {
-                given.grant.sequence = sequence;
-                given.renewed = now;
-            }
+        for given in self
+            .given
+            .values_mut()
+            .filter(|given| given.grant.holder == me && given.grant.incarnation == life)
+        {
+            given.grant.sequence = sequence;
+            given.extend(lease, now);
+        }
+    }
+}
+
+impl Given {
+    /// A word may be lengthened and never shortened: its holder may rest on an earlier beat, which asked for more.
+    fn extend(&mut self, lease: Span, now: Moment) {
+        if lease >= self.lease - now.at_least_since(self.renewed) {
+            self.lease = lease;
+            self.renewed = now;
         }
     }
 }
@@ -138,14 +151,11 @@ impl Core {
                 return true;
             }
             let lease = if own_length_counts { own_lease } else { claim.lease };
-            let same = given.grant.incarnation == beat.incarnation
-                && given.grant.epoch == claim.epoch
-                && given.lease == lease;
-            changed |= !same;
+            let (before, lasted) = (given.grant, given.lease);
             let (epoch, sequence) = (claim.epoch, beat.sequence);
             given.grant = Grant { holder: beat.sender, incarnation: beat.incarnation, epoch, sequence };
-            given.lease = lease;
-            given.renewed = self.now;
+            given.extend(lease, self.now);
+            changed |= !given.grant.repeats(&before) || given.lease != lasted;
             true
         });
         self.touched |= changed;

@@ -98,7 +98,7 @@ impl Core {
 
     /// Whether a voter's grants count here: it counts majorities of a set that this node counts, too.
     pub(super) fn counts_like_us(&self, theirs: VoterDigests) -> bool {
-        let ours = self.voters.digests();
+        let ours = self.voter_digests;
         [theirs.now, theirs.before]
             .iter()
             .any(|digest| *digest != 0 && (*digest == ours.now || *digest == ours.before))
@@ -129,6 +129,7 @@ impl Core {
 
     fn count(&mut self, wanted: VoterSets, fx: &mut Effects) {
         self.voters = wanted;
+        self.voter_digests = self.voters.digests();
         self.first_step_shown = None;
         self.changed = true;
         self.store(fx);
@@ -164,7 +165,7 @@ impl Core {
 
     /// Every member of both sets counts both sets, or has gone on to the new one.
     fn shown_by_all(&self) -> Result<(), VotersRefused> {
-        let ours = self.voters.digests();
+        let ours = self.voter_digests;
         let agrees = |theirs: VoterDigests| theirs == ours || theirs == VoterDigests { before: 0, ..ours };
         let shows = |node: &NodeId| {
             let beat = self.peers.get(node).and_then(|peer| peer.live_beat());

@@ -218,7 +218,9 @@ pub(crate) fn draw_new_voter(plan: &mut Plan, at: u64, rng: &mut Rng) {
     let old = (*plan.configs[0]).clone();
     let name = "n".to_owned();
     let mut joint = old.clone();
-    joint.nodes.insert(NodeId::of(&name), systole::config::Node { name: name.clone(), arbiter: rng.chance(500) });
+    joint
+        .nodes
+        .insert(NodeId::of(&name), systole::config::Node { name: name.clone(), arbiter: rng.chance(500) });
     let arbiter = joint.nodes[&NodeId::of(&name)].arbiter;
     plan.machines.push(MachinePlan {
         name,

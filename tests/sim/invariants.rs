@@ -58,7 +58,9 @@ impl World {
 
     fn promise(&self, group: GroupId) -> Promise {
         let of = |config: &Config| config.groups.get(&group).map(|group| group.promise);
-        of(&self.config).or_else(|| self.configs.iter().find_map(|config| of(config))).unwrap_or(Promise::AtMostOne)
+        of(&self.config)
+            .or_else(|| self.configs.iter().find_map(|config| of(config)))
+            .unwrap_or(Promise::AtMostOne)
     }
 
     /// Whether one of two nodes may rest on evidence.
@@ -148,7 +150,10 @@ impl World {
             self.end_remainder(node, group);
             if overlaps && (!self.by_evidence([node, node]) || self.coherent()) {
                 let name = self.machines[node].name.clone();
-                self.violate(1, format!("a lease after {name} woke up its element of {group:?} still stands"));
+                self.violate(
+                    1,
+                    format!("a lease after {name} woke up its element of {group:?} still stands"),
+                );
             }
         }
     }
@@ -211,8 +216,14 @@ impl World {
                     self.check_start(node, boot, *ticket);
                 }
                 Effect::Send(_) => sends += 1,
-                Effect::Run { .. } | Effect::Remember(_) | Effect::Store(_) | Effect::Probe { .. }
-                | Effect::Announce { .. } | Effect::Fence { .. } | Effect::FeedWatchdog | Effect::Tell(_)
+                Effect::Run { .. }
+                | Effect::Remember(_)
+                | Effect::Store(_)
+                | Effect::Probe { .. }
+                | Effect::Announce { .. }
+                | Effect::Fence { .. }
+                | Effect::FeedWatchdog
+                | Effect::Tell(_)
                 | Effect::Left => {}
             }
         }
@@ -225,7 +236,10 @@ impl World {
             let close = before.is_some_and(|before| boot.as_micros() - before.as_micros() < BETWEEN_BEATS);
             if sends > 1 || close {
                 let name = self.machines[node].name.clone();
-                self.violate(8, format!("{name} says {sends} beats, after {before:?} and {last:?}, now {boot}"));
+                self.violate(
+                    8,
+                    format!("{name} says {sends} beats, after {before:?} and {last:?}, now {boot}"),
+                );
             }
         }
     }
@@ -240,7 +254,10 @@ impl World {
         if until.is_none_or(|until| until <= boot) {
             let name = self.machines[node].name.clone();
             let (group, place) = (ticket.group, ticket.resource);
-            self.violate(2, format!("{name} starts {group:?}/{place} without a lease (it ended {until:?}, now {boot})"));
+            self.violate(
+                2,
+                format!("{name} starts {group:?}/{place} without a lease (it ended {until:?}, now {boot})"),
+            );
         }
     }
 
@@ -282,7 +299,9 @@ impl World {
         let config = std::sync::Arc::clone(&self.machines[node].config);
         let Some(group) = config.groups.get(&ticket.group) else { return };
         let places = (0..ticket.resource).zip(&group.resources);
-        if let Some((place, _)) = places.filter(|(_, resource)| !resource.warm).find(|(place, _)| !runs(*place)) {
+        if let Some((place, _)) =
+            places.filter(|(_, resource)| !resource.warm).find(|(place, _)| !runs(*place))
+        {
             let name = self.machines[node].name.clone();
             let (group, second) = (ticket.group, ticket.resource);
             self.violate(2, format!("{name} starts {group:?}/{second} before {group:?}/{place} runs"));
@@ -350,7 +369,8 @@ impl World {
             let stands = |node: &usize| {
                 self.machines[*node].alive() && self.machines[*node].kernel.stands(group, self.now)
             };
-            let holders: Vec<usize> = (0..self.machines.len()).filter(|&node| by(node)).filter(stands).collect();
+            let holders: Vec<usize> =
+                (0..self.machines.len()).filter(|&node| by(node)).filter(stands).collect();
             let [holder] = holders[..] else {
                 return Err(format!("{} is held by {} nodes", found.name, holders.len()));
             };

@@ -71,7 +71,11 @@ fn search_seeds(words: &Words, seeds: u64) -> Tally {
     let began = Instant::now();
     let found = search::search(from, count, jobs, Options::default(), limit);
     let took = began.elapsed().as_secs_f64();
-    println!("{} seeds from {from}, {:.0} a second on {jobs} threads", found.seeds, found.seeds as f64 / took);
+    println!(
+        "{} seeds from {from}, {:.0} a second on {jobs} threads",
+        found.seeds,
+        found.seeds as f64 / took
+    );
     println!("{}", found.stats);
     for verdict in found.failures.iter().take(3) {
         explain(verdict.seed, Options::default());
