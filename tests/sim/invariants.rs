@@ -159,7 +159,7 @@ impl World {
     }
 
     /// Measures how long a remainder stood.
-    fn end_remainder(&mut self, node: usize, group: GroupId) {
+    pub(crate) fn end_remainder(&mut self, node: usize, group: GroupId) {
         let end = self.machines[node].kernel.end_of(group).unwrap_or(self.now).min(self.now);
         let mut longest = 0;
         self.checks.remainders.retain(|&(at, of, woke)| {
@@ -384,7 +384,8 @@ impl World {
                 .filter(|&node| by(node) && node != holder && self.machines[node].on)
                 .find(|&node| {
                     let machine = &self.machines[node];
-                    machine.running.iter().filter(|place| !machine.dirty.contains(place)).any(cold)
+                    let member = self.config.nodes.contains_key(&machine.id);
+                    member && machine.running.iter().filter(|place| !machine.dirty.contains(place)).any(cold)
                 });
             if let Some(second) = second {
                 return Err(format!("{} also runs on {}", found.name, self.machines[second].name));

@@ -4,12 +4,14 @@
 //! `scenarios [NAME]`. Without an argument: the scenarios and 300 seeds. A run ends with `N passed, N failed`.
 
 mod agents;
+mod aimed;
 mod cluster;
 mod draw;
 mod evidence;
 mod faults;
 mod invariants;
 mod kernel;
+mod mutants;
 mod network;
 mod node;
 mod report;
@@ -32,15 +34,19 @@ impl Words {
         self.0.iter().any(|word| word == flag)
     }
 
+    fn after(&self, flag: &str) -> Option<&str> {
+        let place = self.0.iter().position(|word| word == flag)?;
+        self.0.get(place + 1).map(String::as_str)
+    }
+
     fn number(&self, flag: &str, otherwise: u64) -> u64 {
-        let place = self.0.iter().position(|word| word == flag);
-        place.and_then(|place| self.0.get(place + 1)).and_then(|word| word.parse().ok()).unwrap_or(otherwise)
+        self.after(flag).and_then(|word| word.parse().ok()).unwrap_or(otherwise)
     }
 }
 
 /// What a part of the run came to.
 #[derive(Clone, Copy, Default)]
-struct Tally {
+pub(crate) struct Tally {
     passed: u64,
     failed: u64,
 }
@@ -50,7 +56,7 @@ fn main() -> ExitCode {
     let tally = match words.0.first().map(String::as_str) {
         Some("search") => search_seeds(&words, 5_000),
         Some("seed") => one_seed(&words),
-        // Added by their own parts: mutants, scenarios, explore.
+        Some("mutants") => run_mutants(&words),
         Some(other) if !other.starts_with('-') => {
             println!("there is no `{other}`: search, seed, mutants, scenarios");
             Tally { passed: 0, failed: 1 }
@@ -59,6 +65,14 @@ fn main() -> ExitCode {
     };
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The names of mutants may follow, in any order with `--seeds` and `--jobs`.
+fn run_mutants(words: &Words) -> Tally {
+    let names: Vec<&str> =
+        words.0.iter().skip(1).map(String::as_str).filter(|w| w.starts_with(|c: char| c.is_ascii_uppercase())).collect();
+    let jobs = usize::try_from(words.number("--jobs", 2)).unwrap_or(2);
+    mutants::run(&names, words.number("--seeds", mutants::SEEDS), jobs)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "shown to people")]
@@ -111,13 +125,20 @@ fn explain(seed: u64, options: Options) {
 
 fn one_seed(words: &Words) -> Tally {
     let seed = words.0.get(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    let mutant = words.after("--mutant");
+    let mutant = systole::cluster::Mutant::ALL.into_iter().find(|m| mutant == Some(&*format!("{m:?}")));
     let options = Options {
+        mutant,
         timeline: words.has("--timeline"),
         beats: words.has("--beats"),
         record: true,
         ..Options::default()
     };
-    let verdict = search::run_seed(seed, options);
+    let plan = match mutant {
+        Some(mutant) => mutants::plan(mutant, seed),
+        None => draw::draw(seed),
+    };
+    let verdict = search::run_plan(&plan, Options { mutant: mutant.filter(|_| !words.has("--true-core")), ..options });
     print!("{}", verdict.timeline);
     println!("{}", verdict.stats);
     println!("digest {:016x}", verdict.digest);

@@ -333,10 +333,12 @@ impl World {
 
     pub(crate) fn pause_machine(&mut self, node: usize, queues: bool) {
         let now = self.now;
-        let machine = &mut self.machines[node];
-        if !machine.alive() {
+        if !self.machines[node].alive() {
             return;
         }
+        let groups: Vec<GroupId> = self.machines[node].kernel.elements.keys().copied().collect();
+        groups.into_iter().for_each(|group| self.end_remainder(node, group));
+        let machine = &mut self.machines[node];
         machine.kernel.boot.stop(now);
         machine.kernel.raw.stop(now);
         machine.paused = Some(Paused { since: now, queues });
