@@ -104,6 +104,9 @@ impl World {
         };
         if let Some(runs) = runs {
             self.machines[node].believed.insert((group, resource), runs);
+        } else if agent.action == Action::Stop {
+            // Nobody knows; the group goes on stopping all the same.
+            self.machines[node].believed.remove(&(group, resource));
         }
         self.say(node, || format!("agent {:?} of {group:?}/{resource}: {outcome:?}", agent.action));
         self.machines[node].daemon.inputs.push_back(Input::AgentDone { ticket: agent.ticket, outcome });

@@ -6,6 +6,9 @@
 //! dead target; (c) no beat on a link that shares the service cable was lost or delayed but by that cable. Broken
 //! cables, dead targets, dead heartbeat networks, hung and dead daemons and machines are all coherent: there invariant
 //! 1 holds for a pair as for a majority. At other times two holders are counted as *deceived*.
+//!
+//! A holder whose address does not run (not started yet, or it died) is invisible to any evidence: such an overlap is
+//! counted, and judged again at every renewal, so it must end before both addresses answer.
 
 use systole::cluster::{Answerer, Round};
 use systole::types::{GroupId, InterfaceId};

@@ -114,6 +114,13 @@ impl World {
             }
             return;
         }
+        if self.by_evidence(nodes) && nodes.iter().any(|&node| !self.machines[node].running.contains(&(group, 0))) {
+            // Evidence is that the address answers. The next renewal is judged again.
+            if !known {
+                self.stats.bump("holders without an address, which evidence cannot see");
+            }
+            return;
+        }
         let [a, b] = nodes.map(|node| self.machines[node].name.clone());
         self.violate(1, format!("the elements of {group:?} stand on {a} and on {b}"));
     }
