@@ -70,6 +70,21 @@ impl Print {
         Fingerprint((u128::from(self.one) << 64) | u128::from(self.two ^ (self.two >> 29)))
     }
 
+    /// A beat that is under way.
+    pub fn beat(&mut self, frame: &dyn Frame, deadtime: Span, beat: &Beat) {
+        Taking::of_the_world(frame, deadtime, self).beat(beat);
+    }
+
+    /// What /run holds while no daemon runs.
+    pub fn memory(&mut self, frame: &dyn Frame, memory: &Memory) {
+        Taking::of_the_world(frame, Span::ZERO, self).memory(memory);
+    }
+
+    /// What the disk holds.
+    pub fn stored(&mut self, frame: &dyn Frame, stored: &Stored) {
+        Taking::of_the_world(frame, Span::ZERO, self).stored(stored);
+    }
+
     fn flag(&mut self, flag: bool) {
         self.word(u64::from(flag));
     }
@@ -159,7 +174,13 @@ impl Core {
     }
 }
 
-impl Taking<'_> {
+impl<'a> Taking<'a> {
+    /// Of what lies outside the cores, where there is no present.
+    fn of_the_world(frame: &'a dyn Frame, deadtime: Span, out: &'a mut Print) -> Self {
+        let (now, never) = (Moment::default(), Span::ZERO);
+        Self { frame, out, now, horizon: never, silence: never, deadtime, failback: never }
+    }
+
     /// How long ago, but no longer than anything asks.
     fn past(&mut self, at: Moment, limit: Span) {
         self.out.word((self.now.boot - at.boot).min(limit).0);
@@ -224,6 +245,7 @@ impl Taking<'_> {
             stored,
             memory,
             voters,
+            first_step_shown,
             peers,
             voter,
             voice,
@@ -251,8 +273,9 @@ impl Taking<'_> {
             self.out.flag(*gone);
         }
         self.stored(stored);
-        self.memory(*me, memory);
+        self.memory(memory);
         self.voter_sets(voters);
+        self.maybe_past(*first_step_shown, self.horizon);
         self.out.count(peers.len());
         // Silence is counted up to what was due: the rest is this node's own absence, and comes off when it wakes.
         let present = self.now;
@@ -262,8 +285,8 @@ impl Taking<'_> {
             self.silence_of(peer, present);
         }
         self.now = present;
-        self.voter(*me, voter);
-        self.voice(*me, *incarnation, voice);
+        self.voter(voter);
+        self.voice(voice);
         self.out.count(groups.len());
         for (group, tenure) in groups {
             self.group(*group);

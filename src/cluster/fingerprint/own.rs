@@ -24,7 +24,7 @@ impl Taking<'_> {
         self.out.word(*method as u64);
     }
 
-    pub(super) fn memory(&mut self, me: NodeId, memory: &Memory) {
+    pub(super) fn memory(&mut self, memory: &Memory) {
         let Memory { grants, claims, warm, orders, hold_off } = memory;
         self.out.flag(*hold_off);
         self.out.count(grants.len());
@@ -48,17 +48,15 @@ impl Taking<'_> {
             self.out.word(u64::from(*place));
         }
         self.orders_of(orders);
-        self.node(me);
     }
 
-    pub(super) fn voter(&mut self, me: NodeId, voter: &Voter) {
+    pub(super) fn voter(&mut self, voter: &Voter) {
         let Voter { given, hold_off } = voter;
         self.out.flag(hold_off.is_some());
         if let Some(HoldOff { since, length }) = hold_off {
             self.past(*since, *length);
             self.out.word(length.0);
         }
-        self.node(me);
         self.out.count(given.len());
         for (group, Given { grant, lease, renewed, heir }) in given {
             self.group(*group);
@@ -69,7 +67,7 @@ impl Taking<'_> {
         }
     }
 
-    pub(super) fn voice(&mut self, me: NodeId, life: Incarnation, voice: &Voice) {
+    pub(super) fn voice(&mut self, voice: &Voice) {
         // The newest number is what others are relative to.
         let Voice { sequence: _, log, last, news_at, greet } = voice;
         self.out.flag(*greet);
@@ -83,8 +81,6 @@ impl Taking<'_> {
             self.out.word(lease.0);
             self.out.word(u64::from(*reach));
         }
-        self.node(me);
-        self.out.word(self.frame.life(me, life));
         self.out.flag(last.is_some());
         last.iter().for_each(|beat| self.said(beat));
     }
@@ -183,8 +179,9 @@ impl Taking<'_> {
         let deadtime = self.deadtime;
         match state {
             State::Idle => self.out.word(0),
-            State::Claiming { epoch, since, outranked } => {
+            State::Claiming { epoch, since, regardless, outranked } => {
                 self.out.word(1);
+                self.out.flag(regardless);
                 self.epoch(id, epoch);
                 self.past(since, deadtime * 2);
                 self.maybe_node(outranked.map(|(node, _)| node));
