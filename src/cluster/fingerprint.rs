@@ -57,7 +57,7 @@ impl Default for Print {
 impl Print {
     /// One more word.
     pub fn word(&mut self, word: u64) {
-        let product = u128::from(self.one ^ word) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835_u128;
+        let product = u128::from(self.one ^ word) * 0x9e37_79b9_7f4a_7c15_u128;
         let (high, low) = ((product >> 64) & u128::from(u64::MAX), product & u128::from(u64::MAX));
         // Both fit 64 bits: they were masked.
         self.one = u64::try_from(high ^ low).unwrap_or_default();
@@ -109,6 +109,8 @@ struct Taking<'a> {
     horizon: Span,
     /// Silence, and a peer's age, are compared with nothing longer.
     silence: Span,
+    /// The longest lease that anybody has here or wants.
+    lease: Span,
     deadtime: Span,
     /// The longest delay of a failback.
     failback: Span,
@@ -118,14 +120,17 @@ impl Core {
     /// What two cores that will behave alike have in common, at this time.
     pub fn fingerprint(&self, frame: &dyn Frame, now: Moment, out: &mut Print) {
         let timing = self.config.timing;
-        let longest_fence = self.config.fences.iter().map(|fence| fence.delay).max().unwrap_or_default();
-        let silence = timing.initdead.max(timing.deadtime + longest_fence) + timing.keepalive * 2;
+        let fence = self.config.fences.iter().map(|fence| fence.delay).max().unwrap_or_default();
+        let lease = self.longest_lease();
+        // As evidence asks: two slow rounds beyond deadtime.
+        let rounds = (timing.deadtime - timing.warntime).min(timing.keepalive) / 2 + Span::millis(2);
         let mut taking = Taking {
             frame,
             out,
             now,
             horizon: self.horizon(),
-            silence: silence.max(self.longest_lease()),
+            silence: timing.initdead.max(timing.deadtime + fence.max(rounds)).max(lease),
+            lease,
             deadtime: timing.deadtime,
             failback: self.config.groups.values().map(|group| group.failback_delay).max().unwrap_or_default(),
         };
@@ -178,7 +183,7 @@ impl<'a> Taking<'a> {
     /// Of what lies outside the cores, where there is no present.
     fn of_the_world(frame: &'a dyn Frame, deadtime: Span, out: &'a mut Print) -> Self {
         let (now, never) = (Moment::default(), Span::ZERO);
-        Self { frame, out, now, horizon: never, silence: never, deadtime, failback: never }
+        Self { frame, out, now, horizon: never, silence: never, lease: never, deadtime, failback: never }
     }
 
     /// How long ago, but no longer than anything asks.
@@ -337,7 +342,7 @@ impl<'a> Taking<'a> {
         let counted_to = std::mem::replace(&mut self.now, present);
         // Asked only until the peer is heard; then initdead is over for it, or does not count.
         self.past(*since, self.silence);
-        self.past(*proven_at, self.silence);
+        self.past(*proven_at, self.lease);
         // Only a delayed failback asks.
         self.past(*up_since, self.failback);
         self.out.word(*liveness as u64);

@@ -44,14 +44,14 @@ fn main() -> ExitCode {
 }
 
 fn read(words: impl Iterator<Item = String>) -> Result<Asked, String> {
-    let limits = Limits { faults: 4, states: 6_000_000, seconds: 38 };
+    let limits = Limits { faults: 4, states: 6_000_000, seconds: 38, first: false };
     let mut asked = Asked { limits, world: None, mutants: false, mutant: None };
     let mut words = words;
     while let Some(word) = words.next() {
         let mut number =
             || words.next().and_then(|word| word.parse::<u64>().ok()).ok_or(format!("{word} needs a number"));
         match word.as_str() {
-            "--deep" => asked.limits = Limits { faults: 6, states: 60_000_000, seconds: 900 },
+            "--deep" => asked.limits = Limits { faults: 6, states: 60_000_000, seconds: 900, first: false },
             "--mutants" => asked.mutants = true,
             "--faults" => asked.limits.faults = u8::try_from(number()?).unwrap_or(u8::MAX),
             "--states" => asked.limits.states = usize::try_from(number()?).unwrap_or(usize::MAX),
@@ -80,8 +80,8 @@ fn explore(asked: &Asked) -> (usize, usize) {
     });
     let mut failed = 0;
     for (setting, found) in &results {
-        if let Some((what, path)) = &found.violation {
-            failed += 1;
+        failed += usize::from(!found.violations.is_empty());
+        for (what, path) in &found.violations {
             println!("\nVIOLATION in {}: {what}", setting.name);
             story::tell(setting, path);
         }
@@ -91,7 +91,8 @@ fn explore(asked: &Asked) -> (usize, usize) {
 
 fn print(setting: &Setting, found: &Found) {
     let complete = found.complete.map_or("nothing".to_owned(), |faults| format!("up to {faults} faults"));
-    let verdict = if found.violation.is_some() { ", VIOLATION" } else { "" };
+    let violations = found.violations.len();
+    let verdict = if violations > 0 { format!(", VIOLATIONS of {violations} kinds") } else { String::new() };
     println!(
         "{:<25} {:>9} {:>11} {:>6} {:>8} {:>6} {:>5.1} {:>8.0}  {complete}{verdict}",
         setting.name,

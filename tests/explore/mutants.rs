@@ -15,7 +15,7 @@ pub(crate) fn find_all(asked: &Asked) -> (usize, usize) {
 
     use systole::cluster::Mutant;
 
-    use crate::search::{Found, search};
+    use crate::search::{Found, Limits, search};
     use crate::settings;
     use crate::world::Setting;
 
@@ -47,13 +47,14 @@ pub(crate) fn find_all(asked: &Asked) -> (usize, usize) {
             if done.load(std::sync::atomic::Ordering::Relaxed) {
                 return Found::default();
             }
-            let found = search(setting, asked.limits);
-            done.fetch_or(found.violation.is_some(), std::sync::atomic::Ordering::Relaxed);
+            let found = search(setting, Limits { first: true, ..asked.limits });
+            done.fetch_or(!found.violations.is_empty(), std::sync::atomic::Ordering::Relaxed);
             found
         });
         let states: usize = results.iter().map(|(_, found)| found.states).sum();
         let seconds = began.elapsed().as_secs_f64();
-        let first = results.iter().find_map(|(setting, found)| Some((setting, found.violation.as_ref()?)));
+        let first =
+            results.iter().find_map(|(setting, found)| Some((setting, found.violations.iter().next()?)));
         let name = format!("{mutant:?}");
         match first {
             Some((setting, (what, path))) => {

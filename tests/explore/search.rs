@@ -4,7 +4,7 @@
 //! completed is exhaustive, up to the fingerprint's 128 bits. From a sample of the states all faults are undone, and the
 //! ordinary course of things must end in a cycle in which every group is held exactly once: that needs no time limit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub(crate) struct Limits {
     pub(crate) faults: u8,
     pub(crate) states: usize,
     pub(crate) seconds: u64,
+    /// Stop at the first violation.
+    pub(crate) first: bool,
 }
 
 /// What was found in one world.
@@ -39,7 +41,8 @@ pub(crate) struct Found {
     pub(crate) seconds: f64,
     /// Everything with so many faults was seen.
     pub(crate) complete: Option<u8>,
-    pub(crate) violation: Option<(String, Vec<Choice>)>,
+    /// Of each kind the first.
+    pub(crate) violations: BTreeMap<String, Vec<Choice>>,
 }
 
 /// Fingerprints are mixed already.
@@ -82,13 +85,6 @@ pub(crate) struct Search {
     found: Found,
 }
 
-/// A round ended.
-enum End {
-    Complete,
-    Limit,
-    Violation,
-}
-
 /// Searches one world.
 pub(crate) fn search(setting: &Arc<Setting>, limits: Limits) -> Found {
     let mut search = Search {
@@ -101,9 +97,12 @@ pub(crate) fn search(setting: &Arc<Setting>, limits: Limits) -> Found {
         found: Found::default(),
     };
     for faults in 0..=limits.faults {
-        match search.round(faults) {
-            End::Complete => search.found.complete = Some(faults),
-            End::Limit | End::Violation => break,
+        if !search.round(faults) {
+            break;
+        }
+        search.found.complete = Some(faults);
+        if limits.first && !search.found.violations.is_empty() {
+            break;
         }
     }
     search.found.states = search.seen.len();
@@ -120,12 +119,11 @@ pub(crate) fn beginning(setting: &Arc<Setting>) -> World {
 }
 
 impl Search {
-    fn round(&mut self, faults: u8) -> End {
+    /// Whether everything with so many faults was seen.
+    fn round(&mut self, faults: u8) -> bool {
         let mut stack: Vec<Frame> = Vec::new();
         let mut path: Vec<Choice> = Vec::new();
-        if let Some(end) = self.visit(beginning(&self.setting), faults, &mut stack, &path) {
-            return end;
-        }
+        self.visit(beginning(&self.setting), faults, &mut stack, &path);
         while let Some(frame) = stack.last_mut() {
             let Some(choice) = frame.choices.get(frame.tried).copied() else {
                 stack.pop();
@@ -146,45 +144,56 @@ impl Search {
                 Err(_) => world.violate("a core panicked".to_owned()),
             }
             let depth = stack.len();
-            if let Some(end) = self.visit(world, left, &mut stack, &path) {
-                return end;
-            }
+            self.visit(world, left, &mut stack, &path);
             if stack.len() == depth {
                 path.pop();
             }
+            if self.is_enough() {
+                return false;
+            }
         }
-        End::Complete
+        true
     }
 
-    /// A state: goes on the stack unless it was seen with as many faults left.
-    fn visit(&mut self, world: World, left: u8, stack: &mut Vec<Frame>, path: &[Choice]) -> Option<End> {
+    fn is_enough(&self) -> bool {
+        let looks = self.found.transitions.is_multiple_of(1_024);
+        self.seen.len() >= self.limits.states
+            || (looks && self.began.elapsed().as_secs() >= self.limits.seconds)
+            || (self.limits.first && !self.found.violations.is_empty())
+    }
+
+    /// A state: goes on the stack unless it was seen with as many faults left. What violates is not followed further.
+    fn visit(&mut self, world: World, left: u8, stack: &mut Vec<Frame>, path: &[Choice]) {
         if let Some(violation) = &world.violation {
-            return Some(self.violated(violation.0.clone(), path));
+            return self.violated(violation.0.clone(), path);
         }
         let print = world.fingerprint().0;
         if self.seen.get(&print).is_some_and(|before| *before > left) {
-            return self.twins.compare(print, &world).err().map(|what| self.violated(what, path));
+            if let Err(what) = self.twins.compare(print, &world) {
+                self.violated(what, path);
+            }
+            return;
         }
         self.twins.keep(print, &world);
         self.seen.insert(print, left + 1);
-        if print % SAMPLE == 0 {
+        if print.is_multiple_of(SAMPLE) {
             self.found.settled += 1;
             if let Err(what) = self.settles(&world) {
                 let healed: Vec<Choice> = path.iter().copied().chain([Choice::Heal]).collect();
-                return Some(self.violated(what, &healed));
+                self.violated(what, &healed);
             }
         }
         let choices = world.choices(left);
         stack.push(Frame { world, left, choices, tried: 0 });
         self.found.depth = self.found.depth.max(stack.len());
-        let late =
-            self.found.transitions % 1_024 == 0 && self.began.elapsed().as_secs() >= self.limits.seconds;
-        (self.seen.len() >= self.limits.states || late).then_some(End::Limit)
     }
 
-    fn violated(&mut self, what: String, path: &[Choice]) -> End {
-        self.found.violation = Some((what, path.to_vec()));
-        End::Violation
+    /// The shortest story of each kind is kept.
+    fn violated(&mut self, what: String, path: &[Choice]) {
+        let known = self.found.violations.entry(what).or_insert_with(|| path.to_vec());
+        if path.len() < known.len() {
+            *known = path.to_vec();
+        }
     }
 
     /// With all faults undone the world comes to a cycle in which all is well.

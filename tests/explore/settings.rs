@@ -1,5 +1,5 @@
-//! The worlds that are searched. Timings are chosen so that few moments differ and every limit still counts: three
-//! keepalives are a deadtime, the margin of a lease is a twelfth of a keepalive, initdead is a keepalive longer.
+//! The worlds that are searched. Timings are chosen so that few moments differ and every limit still counts: two lost
+//! beats are a deadtime, the margin of a lease is a twelfth of a keepalive, initdead is a little longer than deadtime.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use systole::types::{GroupId, InterfaceId, NodeId};
 
 use crate::world::{Faults, Setting};
 
-const DEADTIME_MS: u64 = 300;
+const DEADTIME_MS: u64 = 250;
 
 /// Everything that cannot deceive the evidence of a pair.
 const SERVICE: Faults = Faults {
@@ -116,9 +116,9 @@ fn config(names: &[&str], arbiters: &[&str], change: impl FnOnce(&mut Config)) -
         keys: "keys".into(),
         timing: Timing {
             keepalive: Span::millis(100),
-            warntime: Span::millis(200),
+            warntime: Span::millis(150),
             deadtime: Span::millis(DEADTIME_MS),
-            initdead: Span::millis(400),
+            initdead: Span::millis(300),
         },
         nodes: names.iter().map(node).collect(),
         links: vec![Link {

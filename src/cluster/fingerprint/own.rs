@@ -2,6 +2,15 @@
 
 use super::*;
 
+impl Core {
+    /// After so long a quiet this node steps in.
+    fn patience(&self, group: GroupId) -> Span {
+        let own = self.rank(group, self.me);
+        let before = self.config.nodes.keys().filter(|node| self.rank(group, **node) < own).count() as u64;
+        self.config.timing.deadtime * 2 + self.config.timing.keepalive * 3 * (before + 1)
+    }
+}
+
 impl Taking<'_> {
     pub(super) fn stored(&mut self, stored: &Stored) {
         let Stored { largest_lease, voters } = stored;
@@ -73,11 +82,12 @@ impl Taking<'_> {
         self.out.flag(*greet);
         // A change is held back for a millisecond at most.
         self.maybe_past(*news_at, Span::millis(2));
-        let young =
-            log.iter().rev().take_while(|spoken| self.now.at_least_since(spoken.at) <= self.silence).count();
+        // An older one neither renews nor is heard in time, whatever names it.
+        let is_young = |spoken: &&Spoken| self.now.at_least_since(spoken.at) <= self.lease;
+        let young = log.iter().rev().take_while(is_young).count();
         self.out.count(young);
         for Spoken { at, lease, reach } in log.iter().rev().take(young.max(1)) {
-            self.past(*at, self.silence);
+            self.past(*at, self.lease);
             self.out.word(lease.0);
             self.out.word(u64::from(*reach));
         }
@@ -165,7 +175,7 @@ impl Taking<'_> {
         self.out.flag(raised.is_some());
         self.future(raised.unwrap_or_default());
         self.future(back_off.map_or(Span::ZERO, |until| until.boot));
-        self.past(*quiet_since, self.horizon);
+        self.past(*quiet_since, core.patience(id));
         self.maybe_node(*last_heir);
         self.maybe_past(*released_at, self.horizon);
         self.maybe_past(*failed_at, group.failure_window);
@@ -219,11 +229,11 @@ impl Taking<'_> {
         for (interface, Watch { carrier, targets, active, asked, pinged }) in watches {
             self.out.word(u64::from(interface.0));
             [*carrier, *targets, *active].into_iter().for_each(|flag| self.out.flag(flag));
-            self.maybe_past(*pinged, self.silence);
+            self.maybe_past(*pinged, self.lease);
             self.out.count(asked.len());
             for Asked { round, at, ping, answered } in asked {
                 self.out.word(*rounds - round.0);
-                self.past(*at, self.silence);
+                self.past(*at, self.lease);
                 self.out.flag(*ping);
                 self.out.count(answered.len());
                 answered.iter().for_each(|group| self.group(*group));
@@ -232,7 +242,7 @@ impl Taking<'_> {
         self.out.count(answered.len());
         for (group, at) in answered {
             self.group(*group);
-            self.past(*at, self.silence);
+            self.past(*at, self.lease);
         }
         // Only keeps an alarm from being told twice.
         let _ = told;
