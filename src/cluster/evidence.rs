@@ -52,9 +52,9 @@ pub(super) struct Watch {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Silence {
-    since: Moment,
-    rounds: usize,
+pub(super) struct Silence {
+    pub(super) since: Moment,
+    pub(super) rounds: usize,
 }
 
 /// One round of questions.

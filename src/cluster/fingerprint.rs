@@ -14,7 +14,7 @@ use crate::rng::Rng;
 use crate::time::{Moment, Span};
 use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
 
-use super::evidence::{Asked, Evidence, Watch};
+use super::evidence::{Asked, Evidence, Silence, Watch};
 use super::fence::Fencing;
 use super::groups::{State, Tenure};
 use super::liveness::{Path, Peer};
@@ -122,6 +122,8 @@ impl Core {
         let timing = self.config.timing;
         let fence = self.config.fences.iter().map(|fence| fence.delay).max().unwrap_or_default();
         let lease = self.longest_lease();
+        // Who takes an exclusive group on evidence waits for the other's watchdog, and both margins.
+        let watchdog = self.config.watchdog.as_ref().map_or(Span::ZERO, |watchdog| watchdog.timeout * 2);
         // As evidence asks: two slow rounds beyond deadtime.
         let rounds = (timing.deadtime - timing.warntime).min(timing.keepalive) / 2 + Span::millis(2);
         let mut taking = Taking {
@@ -129,7 +131,7 @@ impl Core {
             out,
             now,
             horizon: self.horizon(),
-            silence: timing.initdead.max(timing.deadtime + fence.max(rounds)).max(lease),
+            silence: timing.initdead.max(timing.deadtime + fence.max(rounds)).max(lease + watchdog),
             lease,
             deadtime: timing.deadtime,
             failback: self.config.groups.values().map(|group| group.failback_delay).max().unwrap_or_default(),
@@ -250,6 +252,8 @@ impl<'a> Taking<'a> {
             stored,
             memory,
             voters,
+            // Worked out from the voters.
+            voter_digests: _,
             first_step_shown,
             peers,
             voter,

@@ -151,6 +151,8 @@ impl Taking<'_> {
             unfit_told,
             by_evidence,
             shown_since,
+            won_at,
+            held_until,
             met,
             announce_again,
         } = tenure;
@@ -161,8 +163,9 @@ impl Taking<'_> {
             let Unit { runs, busy, looked, restarts } = unit;
             self.out.word(*runs as u64);
             self.out.flag(busy.is_some());
-            // Only a monitored resource is looked at again.
-            self.past(*looked, resource.monitor.map_or(Span::ZERO, |monitor| monitor.every));
+            // Only a monitored resource is looked at again, and one that could not be stopped.
+            let every = resource.monitor.map_or(Span::ZERO, |monitor| monitor.every);
+            self.past(*looked, if unit.is_stuck() { group.failure_window } else { every });
             self.out.word(u64::from(*restarts));
         }
         [*outdated, *seen_held, *healthy, *by_evidence, *announce_again]
@@ -183,6 +186,12 @@ impl Taking<'_> {
         self.out.flag(shown_since.is_some());
         self.name(core.me, core.incarnation, shown_since.unwrap_or_default());
         self.maybe_node(*met);
+        // Asked for whether it is longer ago than a lease.
+        self.past(*won_at, self.lease + Span(1));
+        // Asked only for what came first.
+        self.out.flag(held_until.is_some());
+        self.out.flag(*held_until >= core.evidence.answered.get(&id).copied());
+        core.peers.values().for_each(|peer| self.out.flag(*held_until >= Some(peer.proven_at)));
     }
 
     fn state(&mut self, id: GroupId, state: State) {
@@ -226,23 +235,38 @@ impl Taking<'_> {
         let Evidence { watches, answered, told, rounds, round_trip } = evidence;
         self.out.word(round_trip.0);
         self.out.count(watches.len());
-        for (interface, Watch { carrier, targets, active, asked, pinged }) in watches {
+        for (interface, Watch { carrier, targets, active, asked, pinged, silent, answering }) in watches {
             self.out.word(u64::from(interface.0));
             [*carrier, *targets, *active].into_iter().for_each(|flag| self.out.flag(flag));
             self.maybe_past(*pinged, self.lease);
             self.out.count(asked.len());
-            for Asked { round, at, ping, answered } in asked {
+            for Asked { round, at, groups, ping, answered, closed } in asked {
                 self.out.word(*rounds - round.0);
                 self.past(*at, self.lease);
                 self.out.flag(*ping);
+                self.out.flag(*closed);
+                self.out.count(groups.len());
+                groups.iter().for_each(|group| self.group(*group));
                 self.out.count(answered.len());
                 answered.iter().for_each(|group| self.group(*group));
+            }
+            self.out.count(silent.len());
+            for (group, Silence { since, rounds }) in silent {
+                self.group(*group);
+                self.past(*since, self.lease);
+                // Three are enough.
+                self.out.word((*rounds).min(3) as u64);
+            }
+            self.out.count(answering.len());
+            for (group, since) in answering {
+                self.group(*group);
+                self.past(*since, self.lease);
             }
         }
         self.out.count(answered.len());
         for (group, at) in answered {
             self.group(*group);
-            self.past(*at, self.lease);
+            self.past(*at, self.silence);
         }
         // Only keeps an alarm from being told twice.
         let _ = told;
@@ -251,8 +275,10 @@ impl Taking<'_> {
     pub(super) fn fencing(&mut self, fencing: &Fencing) {
         let Fencing { off, under_way, failed_at, generation } = fencing;
         self.out.count(off.len());
-        // Its life was noted for a person to see.
-        off.keys().for_each(|node| self.node(*node));
+        for (node, life) in off {
+            self.node(*node);
+            self.out.word(self.frame.life(*node, *life));
+        }
         self.out.count(under_way.len());
         for (node, asked) in under_way {
             self.node(*node);
