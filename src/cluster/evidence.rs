@@ -25,48 +25,48 @@ const SHORTEST_WAIT: Span = Span::millis(2);
 /// The probes of a pair.
 #[derive(Clone, Debug)]
 pub(super) struct Evidence {
-    watches: BTreeMap<InterfaceId, Watch>,
+    pub(super) watches: BTreeMap<InterfaceId, Watch>,
     /// Receipt of the last answer of a group's address.
-    answered: BTreeMap<GroupId, Moment>,
+    pub(super) answered: BTreeMap<GroupId, Moment>,
     /// "Its address answers, but no beats come" was told for these.
-    told: BTreeSet<GroupId>,
-    rounds: u64,
+    pub(super) told: BTreeSet<GroupId>,
+    pub(super) rounds: u64,
     /// The slowest of the recent pings.
-    round_trip: Span,
+    pub(super) round_trip: Span,
 }
 
 /// One service interface.
 #[derive(Clone, Debug)]
-struct Watch {
-    carrier: bool,
+pub(super) struct Watch {
+    pub(super) carrier: bool,
     /// There is something to ping.
-    targets: bool,
-    active: bool,
-    asked: VecDeque<Asked>,
+    pub(super) targets: bool,
+    pub(super) active: bool,
+    pub(super) asked: VecDeque<Asked>,
     /// The sending of the newest ping that was answered.
-    pinged: Option<Moment>,
+    pub(super) pinged: Option<Moment>,
     /// Addresses that did not answer in any round since, and in how many; each with an answered ping.
-    silent: BTreeMap<GroupId, Silence>,
+    pub(super) silent: BTreeMap<GroupId, Silence>,
     /// Addresses that answered in every round since.
-    answering: BTreeMap<GroupId, Moment>,
+    pub(super) answering: BTreeMap<GroupId, Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Silence {
-    since: Moment,
-    rounds: usize,
+pub(super) struct Silence {
+    pub(super) since: Moment,
+    pub(super) rounds: usize,
 }
 
 /// One round of questions.
 #[derive(Clone, Debug)]
-struct Asked {
-    round: Round,
-    at: Moment,
-    groups: Vec<GroupId>,
-    ping: bool,
-    answered: BTreeSet<GroupId>,
+pub(super) struct Asked {
+    pub(super) round: Round,
+    pub(super) at: Moment,
+    pub(super) groups: Vec<GroupId>,
+    pub(super) ping: bool,
+    pub(super) answered: BTreeSet<GroupId>,
     /// No answer is waited for any more.
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 impl Watch {

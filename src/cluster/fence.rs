@@ -17,10 +17,10 @@ use super::{Core, Effect, Effects, Event, Liveness, Mutant};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fencing {
     /// Off for sure; until this life of it is followed by a later one.
-    off: BTreeMap<NodeId, Incarnation>,
-    under_way: BTreeMap<NodeId, u64>,
-    failed_at: BTreeMap<NodeId, Moment>,
-    generation: u64,
+    pub(super) off: BTreeMap<NodeId, Incarnation>,
+    pub(super) under_way: BTreeMap<NodeId, u64>,
+    pub(super) failed_at: BTreeMap<NodeId, Moment>,
+    pub(super) generation: u64,
 }
 
 impl Fencing {

@@ -16,36 +16,36 @@ use super::{Core, DownReason, Effects, Event, LinkView, Liveness, LossReason, Mu
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// Since when it is in the configuration (or this node runs).
-    since: Moment,
+    pub(super) since: Moment,
     /// The greatest beat heard, whether or not it hears us.
-    newest: Option<Arc<Beat>>,
+    pub(super) newest: Option<Arc<Beat>>,
     /// The newest beat that hears this incarnation: the only kind that changes claims and grants.
-    proven: Option<Arc<Beat>>,
+    pub(super) proven: Option<Arc<Beat>>,
     /// When `newest` came; moved on by our own absences.
-    heard_at: Moment,
+    pub(super) heard_at: Moment,
     /// When `proven` came, really.
-    proven_at: Moment,
+    pub(super) proven_at: Moment,
     pub(super) liveness: Liveness,
     /// Since when it is up without a gap.
     pub(super) up_since: Moment,
     /// Was up at some time of this life of ours.
     pub(super) seen: bool,
-    links: BTreeMap<LinkId, Path>,
+    pub(super) links: BTreeMap<LinkId, Path>,
     /// The groups that it claimed in every beat since it hears this life of ours (for the hold-off's exception).
-    always_claimed: Option<BTreeSet<GroupId>>,
+    pub(super) always_claimed: Option<BTreeSet<GroupId>>,
     /// Told once for each earlier life that speaks.
-    older_life_told: Option<Incarnation>,
-    config_told: Option<u64>,
+    pub(super) older_life_told: Option<Incarnation>,
+    pub(super) config_told: Option<u64>,
 }
 
 /// A peer over one link.
 #[derive(Clone, Copy, Debug)]
-struct Path {
-    up: bool,
-    heard_at: Moment,
-    newest: (Incarnation, Sequence),
-    round_trip: Option<Span>,
-    beats: u64,
+pub(super) struct Path {
+    pub(super) up: bool,
+    pub(super) heard_at: Moment,
+    pub(super) newest: (Incarnation, Sequence),
+    pub(super) round_trip: Option<Span>,
+    pub(super) beats: u64,
 }
 
 impl Peer {

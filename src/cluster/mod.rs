@@ -17,6 +17,7 @@
 //! | `orders.rs` | what operators asked for |
 //! | `speak.rs` | when to send a beat, and what it says |
 //! | `reload.rs` | what a new configuration changes |
+//! | `fingerprint.rs` | whether two cores will behave alike, for a search |
 //!
 //! The rules and why they are so: `docs/protocol.md`.
 
@@ -24,6 +25,7 @@ mod claims;
 mod event;
 mod evidence;
 mod fence;
+mod fingerprint;
 mod groups;
 mod input;
 mod lease;
@@ -46,6 +48,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use event::*;
+pub use fingerprint::{Fingerprint, Frame, Print};
 pub use input::*;
 pub use lease::{KERNEL_TICK, margin};
 pub use mutant::Mutant;

@@ -10,7 +10,7 @@ use super::{Command, Core, Effects, Event, Leave, Memory, RefusedReason, StopRea
 
 /// The orders that are known here.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Orders(BTreeMap<Subject, Order>);
+pub(super) struct Orders(pub(super) BTreeMap<Subject, Order>);
 
 impl Orders {
     pub(super) fn new(memory: Option<&Memory>) -> Self {

@@ -14,9 +14,9 @@ use super::{Action, Core, Effect, Effects, Event, Mutant, Outcome, StopReason, T
 pub(super) struct Unit {
     pub(super) runs: Runs,
     /// The run of an agent that is under way.
-    busy: Option<(u64, Action)>,
+    pub(super) busy: Option<(u64, Action)>,
     /// When it was last started or looked at.
-    looked: Moment,
+    pub(super) looked: Moment,
     /// Repairs in place since it was last well for a failure window.
     pub(super) restarts: u32,
 }

@@ -24,14 +24,14 @@ const LOG_LENGTH: usize = 4_096;
 /// What this node has said.
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
     /// The newest beats, one sequence number after the other.
-    log: VecDeque<Spoken>,
-    last: Option<Arc<Beat>>,
+    pub(super) log: VecDeque<Spoken>,
+    pub(super) last: Option<Arc<Beat>>,
     /// The newest beat that left for its news, not for the keepalive.
-    news_at: Option<Moment>,
+    pub(super) news_at: Option<Moment>,
     /// A peer began a new life and waits to see that it is heard.
-    greet: bool,
+    pub(super) greet: bool,
 }
 
 /// One beat of ours.

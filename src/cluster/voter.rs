@@ -21,25 +21,25 @@ const NOT_SENT: Sequence = Sequence(0);
 /// This node as a voter.
 #[derive(Clone, Debug)]
 pub(super) struct Voter {
-    given: BTreeMap<GroupId, Given>,
-    hold_off: Option<HoldOff>,
+    pub(super) given: BTreeMap<GroupId, Given>,
+    pub(super) hold_off: Option<HoldOff>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct HoldOff {
-    since: Moment,
-    length: Span,
+pub(super) struct HoldOff {
+    pub(super) since: Moment,
+    pub(super) length: Span,
 }
 
 /// A grant as given.
 #[derive(Clone, Copy, Debug)]
-struct Given {
-    grant: Grant,
-    lease: Span,
+pub(super) struct Given {
+    pub(super) grant: Grant,
+    pub(super) lease: Span,
     /// Receipt of the beat that last renewed it.
-    renewed: Moment,
+    pub(super) renewed: Moment,
     /// Whom the holder said it would hand over to.
-    heir: Option<NodeId>,
+    pub(super) heir: Option<NodeId>,
 }
 
 /// A claim that waits for a grant.
