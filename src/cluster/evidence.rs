@@ -42,6 +42,8 @@ pub(super) struct Watch {
     /// There is something to ping.
     pub(super) targets: bool,
     pub(super) active: bool,
+    /// When its first round was asked.
+    pub(super) begun: Moment,
     pub(super) asked: VecDeque<Asked>,
     /// The sending of the newest ping that was answered.
     pub(super) pinged: Option<Moment>,
@@ -75,6 +77,7 @@ impl Watch {
             carrier: true,
             targets,
             active: false,
+            begun: Moment::default(),
             asked: VecDeque::new(),
             pinged: None,
             silent: BTreeMap::new(),
@@ -236,6 +239,9 @@ impl Core {
         }
         let begins = !watch.active;
         watch.active = true;
+        if begins {
+            watch.begun = now;
+        }
         self.evidence.rounds += 1;
         let round = Round(self.evidence.rounds);
         if watch.asked.len() == REMEMBERED {
@@ -376,8 +382,9 @@ impl Core {
         };
         let patience = if second { self.lease_length() } else { Span::ZERO };
         let patience = patience - now.at_least_since(silence.since);
-        let since_answer = self.evidence.answered.get(&group).map(|at| now.at_least_since(*at));
-        let owed = if has_link && !exclusive { Span::ZERO } else { owed - since_answer.unwrap_or(owed) };
+        // A holder may live on answered pings of its own: for all we know, until the first round of ours.
+        let last_sign = self.evidence.answered.get(&group).copied().unwrap_or_default().max(watch.begun);
+        let owed = if has_link && !exclusive { Span::ZERO } else { owed - now.at_least_since(last_sign) };
         let left = owed.max(patience);
         if left > Span::ZERO {
             self.wake_in(left);
@@ -396,7 +403,7 @@ impl Core {
             TiebreakMethod::Evidence => self.pinged(&tenure.group.interfaces).map(|at| (at, Votes::Evidence)),
             // The other cannot take it without switching this node off first.
             TiebreakMethod::Fence => Some((self.now, Votes::Fence)),
-            TiebreakMethod::None => None,
+            TiebreakMethod::None => self.other_left().then_some((self.now, Votes::OwnAlone)),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::beat::Beat;
 use crate::config::TiebreakMethod;
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, Incarnation, NodeId};
@@ -63,7 +64,7 @@ impl Core {
             |tenure: &super::groups::Tenure| tenure.group.exclusive && tenure.plan.owner == Some(self.me);
         let by_fence = self.voters.now.method == TiebreakMethod::Fence
             || self.config.watchdog.is_none() && self.groups.values().any(exclusive);
-        if by_fence {
+        if by_fence && !self.other_left() {
             nodes.extend(self.other_of_pair().filter(|other| self.is_down(*other)));
         }
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
@@ -139,7 +140,8 @@ impl Core {
     pub(super) fn fence_allows(&self) -> bool {
         let Some(other) = self.other_of_pair() else { return false };
         let careless = self.mutation.is(Mutant::TakesWithoutFence) && self.is_down(other);
-        self.voters.now.method == TiebreakMethod::Fence && (careless || self.fencing.is_off(other))
+        let gone = careless || self.fencing.is_off(other) || self.is_down(other) && self.other_left();
+        self.voters.now.method == TiebreakMethod::Fence && gone
     }
 
     /// How long an exclusive group still waits for whoever may run it; `None`: until a fence agent or a person says so.
@@ -174,6 +176,19 @@ impl Core {
         self.voters.all().into_iter().filter(move |node| *node != self.me && !arbiter(node))
     }
 
+    /// The moment after which a beat was made, by our clock: when we sent the beat of ours that it names. When it came says
+    /// nothing: it may have waited here while we were away.
+    pub(super) fn said_after(&self, beat: &Beat) -> Option<Moment> {
+        let heard = beat.heard.get(&self.me).filter(|heard| heard.incarnation == self.incarnation)?;
+        self.voice.sent(heard.sequence).map(|spoken| spoken.at)
+    }
+
+    /// The other of a pair has left in good order: it runs nothing, claims nothing, and will not in that life.
+    pub(super) fn other_left(&self) -> bool {
+        let newest = self.other_of_pair().and_then(|other| self.peers.get(&other)?.newest());
+        newest.is_some_and(|(beat, _)| beat.flags.leaving && beat.claims.is_empty())
+    }
+
     /// Every node that may own something had our configuration when it was last heard: so its leases have our length.
     fn all_configured_alike(&self) -> bool {
         self.other_owners().all(|node| {
@@ -187,8 +202,10 @@ impl Core {
         let half = self.lease_length() / 2;
         let clear = |node: &NodeId| {
             let Some(peer) = self.peers.get(node) else { return false };
-            let just_now = self.now.at_most_since(peer.received()) < half;
-            let holds_nothing = |beat: &std::sync::Arc<crate::beat::Beat>| {
+            let said_after = peer.beat().and_then(|beat| self.said_after(beat));
+            let stale = self.mutation.is(Mutant::StaleProofOfClear);
+            let just_now = stale || said_after.is_some_and(|at| self.now.at_most_since(at) < half);
+            let holds_nothing = |beat: &std::sync::Arc<Beat>| {
                 let occupies = beat.claims.get(&group).is_some_and(|claim| claim.phase.occupies());
                 beat.config == self.digest && !occupies
             };

@@ -263,9 +263,12 @@ impl<'a> Taking<'a> {
             fencing,
             orders,
             reach,
+            epoch_floor,
+            steady_since,
             generation,
             dropped_late,
             // Told, never asked.
+            same_name_told: _,
             journal: _,
             events: _,
         } = core;
@@ -277,12 +280,21 @@ impl<'a> Taking<'a> {
         self.out.word(overdue.min(self.horizon).0);
         [*catching_up, *ready, *starting, *touched].into_iter().for_each(|flag| self.out.flag(flag));
         self.out.flag(leave.is_some());
-        if let Some(Leave { since, gone }) = leave {
+        self.past(*steady_since, self.failback);
+        // Only a group that was configured away and comes back asks.
+        self.out.word(epoch_floor.0);
+        if let Some(Leave { since, done, gone }) = leave {
             self.past(*since, self.deadtime * 2);
+            self.out.flag(done.is_some());
+            if let Some((first, at)) = done {
+                self.name(*me, *incarnation, *first);
+                self.past(*at, self.deadtime);
+            }
             self.out.flag(*gone);
         }
         self.stored(stored);
-        self.memory(memory);
+        self.out.flag(memory.is_some());
+        memory.iter().for_each(|memory| self.memory(memory));
         self.voter_sets(voters);
         self.maybe_past(*first_step_shown, self.horizon);
         self.out.count(peers.len());
@@ -325,6 +337,7 @@ impl<'a> Taking<'a> {
             proven_at,
             liveness,
             up_since,
+            steady_since,
             seen,
             links,
             always_claimed,
@@ -349,6 +362,7 @@ impl<'a> Taking<'a> {
         self.past(*proven_at, self.lease);
         // Only a delayed failback asks.
         self.past(*up_since, self.failback);
+        self.past(*steady_since, self.failback);
         self.out.word(*liveness as u64);
         self.out.flag(*seen);
         self.out.flag(always_claimed.is_some());

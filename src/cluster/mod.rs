@@ -59,7 +59,7 @@ use crate::beat::VoterDigests;
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::time::{Moment, Span};
-use crate::types::{GroupId, Incarnation, NodeId};
+use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
 
 use evidence::Evidence;
 use fence::Fencing;
@@ -104,7 +104,8 @@ pub struct Core {
     /// Something changed that memory must hold before the next beat.
     touched: bool,
     stored: Stored,
-    memory: Memory,
+    /// As last written.
+    memory: Option<Memory>,
     voters: VoterSets,
     /// As every beat shows them.
     voter_digests: VoterDigests,
@@ -118,6 +119,12 @@ pub struct Core {
     fencing: Fencing,
     orders: Orders,
     reach: u16,
+    /// Above every epoch of the groups that were configured away.
+    epoch_floor: Epoch,
+    /// Since when this node says the same of its fitness.
+    steady_since: Moment,
+    /// When it was told that another machine has this node's name.
+    same_name_told: Option<Moment>,
     generation: u64,
     /// Only a deliberate mistake fills it: elements that outlive the beat which says that they are gone.
     dropped_late: BTreeSet<GroupId>,
@@ -129,6 +136,8 @@ pub struct Core {
 #[derive(Clone, Copy, Debug)]
 struct Leave {
     since: Moment,
+    /// The first beat that showed that nothing is left here, and when it was sent.
+    done: Option<(Sequence, Moment)>,
     gone: bool,
 }
 
@@ -167,7 +176,7 @@ impl Core {
             leave: None,
             changed: false,
             touched: true,
-            memory: Memory::default(),
+            memory: None,
             peers: BTreeMap::new(),
             voter: Voter::new(
                 node,
@@ -182,6 +191,9 @@ impl Core {
             fencing: Fencing::default(),
             orders: Orders::new(memory.as_ref()),
             reach: 0,
+            epoch_floor: Epoch(0),
+            steady_since: now,
+            same_name_told: None,
             generation: 0,
             dropped_late: BTreeSet::new(),
             journal: VecDeque::new(),
@@ -209,6 +221,7 @@ impl Core {
     /// Something happened, now.
     pub fn step(&mut self, now: Moment, input: Input, fx: &mut Effects) {
         let late = self.advance(now);
+        self.drop_after_beat(fx);
         self.lapse(late, fx);
         match input {
             Input::Timer => self.catching_up = false,
@@ -259,6 +272,7 @@ impl Core {
             self.settle(fx);
         }
         self.remember(fx);
+        self.leave_if_done(fx);
         self.wake_for_beat();
     }
 
@@ -323,7 +337,8 @@ impl Core {
 
     /// Works out once what every beat and every ranking asks of the configuration.
     fn digest_config(&mut self) {
-        let json = serde_json::to_string(&*self.config).unwrap_or_default();
+        let json =
+            serde_json::to_string(&*self.config).expect("a configuration is plain data with names as keys");
         self.digest = json
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));

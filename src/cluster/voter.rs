@@ -132,6 +132,7 @@ impl Core {
             || self.mutation.is(Mutant::RenewalForDeafPeer);
         let own_lease = self.lease_length();
         let own_length_counts = self.mutation.is(Mutant::VoterUsesOwnLease);
+        let shortens = self.mutation.is(Mutant::WordShortened);
         let mut changed = false;
         let Self { voter, groups, .. } = self;
         voter.given.retain(|group, given| {
@@ -154,6 +155,10 @@ impl Core {
             let (before, lasted) = (given.grant, given.lease);
             let (epoch, sequence) = (claim.epoch, beat.sequence);
             given.grant = Grant { holder: beat.sender, incarnation: beat.incarnation, epoch, sequence };
+            if shortens {
+                given.lease = lease;
+                given.renewed = self.now;
+            }
             given.extend(lease, self.now);
             changed |= !given.grant.repeats(&before) || given.lease != lasted;
             true
@@ -214,8 +219,14 @@ impl Core {
             wanted.entry(group).or_default().push(own);
         }
         for (node, peer) in &self.peers {
-            let Some(beat) = peer.live_beat() else { continue };
-            for (group, claim) in &beat.claims {
+            let Some(beat) = peer.live_beat().filter(|beat| self.counts_like_us(beat.voters)) else {
+                continue;
+            };
+            let taken = |group: &GroupId| {
+                let two = self.mutation.is(Mutant::TwoGrantsAtATime);
+                self.voter.given.get(group).is_some_and(|given| given.grant.holder != self.me) && !two
+            };
+            for (group, claim) in beat.claims.iter().filter(|(group, _)| !taken(group)) {
                 wanted.entry(*group).or_default().push(Applicant {
                     node: *node,
                     incarnation: beat.incarnation,

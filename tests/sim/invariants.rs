@@ -114,7 +114,9 @@ impl World {
             }
             return;
         }
-        if self.by_evidence(nodes) && nodes.iter().any(|&node| !self.machines[node].running.contains(&(group, 0))) {
+        if self.by_evidence(nodes)
+            && nodes.iter().any(|&node| !self.machines[node].running.contains(&(group, 0)))
+        {
             // Evidence is that the address answers. The next renewal is judged again.
             if !known {
                 self.stats.bump("holders without an address, which evidence cannot see");

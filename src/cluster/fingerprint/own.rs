@@ -46,7 +46,7 @@ impl Taking<'_> {
             self.out.word(lease.0);
         }
         self.out.count(claims.len());
-        for (group, RememberedClaim { epoch, phase }) in claims {
+        for (group, RememberedClaim { group: _, epoch, phase }) in claims {
             self.group(*group);
             self.epoch(*group, *epoch);
             self.out.word(*phase as u64);
@@ -86,8 +86,9 @@ impl Taking<'_> {
         let is_young = |spoken: &&Spoken| self.now.at_least_since(spoken.at) <= self.lease;
         let young = log.iter().rev().take_while(is_young).count();
         self.out.count(young);
-        for Spoken { at, lease, reach } in log.iter().rev().take(young.max(1)) {
+        for Spoken { at, counted_from, lease, reach } in log.iter().rev().take(young.max(1)) {
             self.past(*at, self.lease);
+            self.past(*counted_from, self.lease);
             self.out.word(lease.0);
             self.out.word(u64::from(*reach));
         }
@@ -154,29 +155,30 @@ impl Taking<'_> {
             won_at,
             held_until,
             met,
-            announce_again,
         } = tenure;
         self.state(id, *state);
         self.out.count(units.len());
         for (unit, resource) in units.iter().zip(&group.resources) {
             // Which run is busy is told at the end of the core.
-            let Unit { runs, busy, looked, restarts } = unit;
+            let Unit { runs, busy, looked, restarts, failed_at } = unit;
             self.out.word(*runs as u64);
             self.out.flag(busy.is_some());
             // Only a monitored resource is looked at again, and one that could not be stopped.
             let every = resource.monitor.map_or(Span::ZERO, |monitor| monitor.every);
             self.past(*looked, if unit.is_stuck() { group.failure_window } else { every });
             self.out.word(u64::from(*restarts));
+            self.past(*failed_at, if *restarts > 0 { group.failure_window + Span(1) } else { Span::ZERO });
         }
-        [*outdated, *seen_held, *healthy, *by_evidence, *announce_again]
-            .into_iter()
-            .for_each(|flag| self.out.flag(flag));
+        [*outdated, *seen_held, *healthy, *by_evidence].into_iter().for_each(|flag| self.out.flag(flag));
         // The reason is told, never asked.
         let Plan { owner, because: _ } = plan;
         self.maybe_node(*owner);
         self.epoch(id, *epoch_seen);
         self.out.flag(raised.is_some());
-        self.future(raised.unwrap_or_default());
+        if let Some(super::super::groups::Raised { at, length }) = raised {
+            self.past(*at, *length);
+            self.out.word(length.0);
+        }
         self.future(back_off.map_or(Span::ZERO, |until| until.boot));
         self.past(*quiet_since, core.patience(id));
         self.maybe_node(*last_heir);
@@ -235,10 +237,13 @@ impl Taking<'_> {
         let Evidence { watches, answered, told, rounds, round_trip } = evidence;
         self.out.word(round_trip.0);
         self.out.count(watches.len());
-        for (interface, Watch { carrier, targets, active, asked, pinged, silent, answering }) in watches {
+        for (interface, Watch { carrier, targets, active, begun, asked, pinged, silent, answering }) in
+            watches
+        {
             self.out.word(u64::from(interface.0));
             [*carrier, *targets, *active].into_iter().for_each(|flag| self.out.flag(flag));
             self.maybe_past(*pinged, self.lease);
+            self.past(*begun, self.silence);
             self.out.count(asked.len());
             for Asked { round, at, groups, ping, answered, closed } in asked {
                 self.out.word(*rounds - round.0);
