@@ -8,8 +8,8 @@ use systole::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
 
 use crate::world::{Machine, World};
 
-/// Beats further back than this are all alike: with the keepalives used here they are older than anything asks.
-const OLD: u64 = 64;
+/// All beats sent long ago are alike.
+const OLD: u64 = 1 << 32;
 
 /// Numbers of a world, relative to its newest.
 struct Relative<'a> {
@@ -26,9 +26,19 @@ impl Frame for Relative<'_> {
     }
 
     fn beat(&self, node: NodeId, life: Incarnation, sequence: Sequence) -> u64 {
-        let newest =
-            self.lives(node).iter().rev().find(|(known, _)| *known == life).map_or(0, |(_, newest)| newest.0);
-        (newest + 2).saturating_sub(sequence.0).min(OLD)
+        let Some(at) = self.world.machines.iter().position(|machine| machine.node == node) else {
+            return OLD;
+        };
+        let machine = &self.world.machines[at];
+        let Some(place) = machine.lives.iter().rposition(|(known, _)| *known == life) else { return OLD };
+        let (_, newest) = machine.lives[place];
+        let later = newest.0 + 1 - sequence.0;
+        if place + 1 < machine.lives.len() || later == 0 {
+            return later;
+        }
+        let sent = machine.spoken.len().checked_sub(usize::try_from(later).unwrap_or(usize::MAX));
+        let sent = sent.and_then(|place| machine.spoken.get(place));
+        if sent.is_some_and(|sent| *sent >= self.world.long_ago(at)) { later } else { OLD }
     }
 
     fn epoch(&self, _group: GroupId, epoch: Epoch) -> u64 {
@@ -46,6 +56,12 @@ impl Relative<'_> {
 }
 
 impl World {
+    /// A beat sent before this renews nothing and is heard too late, whoever names it: nobody asks any more which it was.
+    pub(crate) fn long_ago(&self, at: usize) -> u64 {
+        let timing = self.setting.config.timing;
+        self.tick - self.tick_of(at, (timing.deadtime + timing.keepalive) * 2)
+    }
+
     /// Stands for everything that matters for what happens next.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut relative = Relative { world: self, newest_epoch: Cell::new(0), looking: true };
@@ -84,6 +100,7 @@ impl World {
             memory,
             // What numbers are relative to.
             lives: _,
+            spoken: _,
             newest: _,
             elements,
             running,

@@ -57,6 +57,7 @@ impl World {
         machine.on = true;
         let life = Incarnation(machine.lives.last().map_or(1, |(life, _)| life.0 + 1));
         machine.lives.push((life, Sequence(0)));
+        machine.spoken.clear();
         machine.newest = [0; 3];
         if !with_memory {
             machine.memory = None;
@@ -132,9 +133,7 @@ impl World {
             Effect::Store(stored) => self.machines[at].stored = Arc::new(stored.clone()),
             Effect::Send(beat) => {
                 self.check_beat(at, beat);
-                if let Some(newest) = self.machines[at].lives.last_mut() {
-                    newest.1 = beat.sequence;
-                }
+                self.note_sent(at, beat.sequence);
                 self.send(at, beat);
             }
             Effect::RaiseLease { group, until } => {
@@ -162,6 +161,16 @@ impl World {
             Effect::FeedWatchdog => self.machines[at].fed = Some(now),
             Effect::Announce { .. } | Effect::Tell(_) | Effect::Left => {}
         }
+    }
+
+    fn note_sent(&mut self, at: usize, sequence: Sequence) {
+        let (now, long_ago) = (self.tick, self.long_ago(at));
+        let machine = &mut self.machines[at];
+        if let Some(newest) = machine.lives.last_mut() {
+            newest.1 = sequence;
+        }
+        machine.spoken.retain(|sent| *sent >= long_ago);
+        machine.spoken.push_back(now);
     }
 
     /// An agent runs; its answer comes at once unless the adversary slows it down.

@@ -83,6 +83,8 @@ pub(crate) struct Machine {
     pub(crate) memory: Option<Arc<Memory>>,
     /// Each life begun so far with the newest beat it sent, the newest life last.
     pub(crate) lives: Vec<(Incarnation, Sequence)>,
+    /// The ticks at which the newest beats of the newest life were sent, the newest last.
+    pub(crate) spoken: VecDeque<u64>,
     /// When each element ends, on the own clock; the kernel's tick is not counted in.
     pub(crate) elements: BTreeMap<GroupId, Span>,
     pub(crate) running: BTreeSet<(GroupId, u16)>,
@@ -130,6 +132,7 @@ impl World {
             stored: Arc::new(Stored::default()),
             memory: None,
             lives: Vec::new(),
+            spoken: VecDeque::new(),
             elements: BTreeMap::new(),
             running: BTreeSet::new(),
             dirty: BTreeSet::new(),
