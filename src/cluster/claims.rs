@@ -75,7 +75,8 @@ impl Core {
     fn may_claim(&mut self, group: GroupId, fx: &mut Effects) -> bool {
         let Some(promise) = self.groups.get(&group).map(|tenure| tenure.group.promise) else { return false };
         if promise == Promise::AtLeastOne && !self.starting {
-            return true;
+            // An address that answers is served, whoever it is that we don't hear.
+            return self.rival_answers(group).is_none();
         }
         self.majority_up() || self.stand_in_allows(group, fx)
     }

@@ -64,6 +64,8 @@ pub(super) struct Silence {
 pub(super) struct Asked {
     pub(super) round: Round,
     pub(super) at: Moment,
+    /// The sending of the newest beat before it.
+    pub(super) beat_at: Option<Moment>,
     pub(super) groups: Vec<GroupId>,
     pub(super) ping: bool,
     pub(super) answered: BTreeSet<GroupId>,
@@ -237,6 +239,7 @@ impl Core {
             self.wake_in(wait);
             return;
         }
+        let beat_at = self.voice.newest().map(|(_, spoken)| spoken.at);
         let begins = !watch.active;
         watch.active = true;
         if begins {
@@ -251,6 +254,7 @@ impl Core {
         watch.asked.push_back(Asked {
             round,
             at: now,
+            beat_at,
             groups: groups_asked,
             ping: false,
             answered,
@@ -274,12 +278,22 @@ impl Core {
     /// An answer to a round.
     pub(super) fn answered(&mut self, round: Round, from: Answerer) {
         let now = self.now;
-        for watch in self.evidence.watches.values_mut() {
+        for (interface, watch) in &mut self.evidence.watches {
+            let linked = self.config.interfaces.get(usize::from(interface.0)).is_some_and(|it| it.has_link);
             let Some(asked) = watch.asked.iter_mut().find(|asked| asked.round == round) else { continue };
             match from {
                 Answerer::Target => {
                     asked.ping = true;
-                    watch.pinged = watch.pinged.max(Some(asked.at));
+                    // An answered ping says that the cable was whole when it was asked. The other counts from the last it
+                    // saw of this node: the newest beat over that cable; without a link there, the last of its own probes,
+                    // which may be a keepalive old, and of which one must have come first.
+                    let keepalive = self.config.timing.keepalive;
+                    let (seen, counts) = if linked {
+                        (asked.beat_at.unwrap_or_default(), asked.beat_at.is_some())
+                    } else {
+                        (asked.at - keepalive, asked.at >= watch.begun + keepalive)
+                    };
+                    watch.pinged = watch.pinged.max(Some(seen).filter(|_| counts));
                     let took = now.since(asked.at);
                     self.evidence.round_trip = took.max(self.evidence.round_trip * 3 / 4);
                 }
@@ -324,12 +338,15 @@ impl Core {
                 None => return false,
             }
         }
+        let second = self.held_last(group, other);
+        if second {
+            owed = owed + self.lease_length();
+        }
         if silent < owed && !self.mutation.is(Mutant::EvidenceWindowCutShort) {
             self.wake_in(owed - silent);
             return false;
         }
         let interfaces = tenure.group.interfaces.clone();
-        let second = self.held_last(group, other);
         let silent_on =
             |core: &mut Self, interface: &InterfaceId| core.silent_on(*interface, group, owed, second);
         let silent_everywhere = interfaces.iter().all(|interface| silent_on(self, interface));
@@ -380,11 +397,10 @@ impl Core {
         let Some(silence) = watch.silent.get(&group).filter(|silence| silence.rounds >= needed) else {
             return false;
         };
-        let patience = if second { self.lease_length() } else { Span::ZERO };
+        let patience = if second { owed } else { Span::ZERO };
         let patience = patience - now.at_least_since(silence.since);
-        // A holder may live on answered pings of its own: for all we know, until the first round of ours.
-        let last_sign = self.evidence.answered.get(&group).copied().unwrap_or_default().max(watch.begun);
-        let owed = if has_link && !exclusive { Span::ZERO } else { owed - now.at_least_since(last_sign) };
+        let since_answer = self.evidence.answered.get(&group).map(|at| now.at_least_since(*at));
+        let owed = if has_link && !exclusive { Span::ZERO } else { owed - since_answer.unwrap_or(owed) };
         let left = owed.max(patience);
         if left > Span::ZERO {
             self.wake_in(left);

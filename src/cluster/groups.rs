@@ -388,6 +388,12 @@ impl Core {
         self.take_back_own_grant(group);
         let reason = if because == LossReason::Met { StopReason::Met } else { StopReason::LeaseLost };
         self.stop(group, reason, None, fx);
+        if because == LossReason::Met {
+            let until = self.now + self.rng.span(Span::ZERO, self.lease_length() * 2);
+            if let Some(tenure) = self.groups.get_mut(&group) {
+                tenure.back_off = Some(until);
+            }
+        }
     }
 
     pub(super) fn set_state(&mut self, group: GroupId, state: State) {

@@ -245,9 +245,10 @@ impl Taking<'_> {
             self.maybe_past(*pinged, self.lease);
             self.past(*begun, self.silence);
             self.out.count(asked.len());
-            for Asked { round, at, groups, ping, answered, closed } in asked {
+            for Asked { round, at, beat_at, groups, ping, answered, closed } in asked {
                 self.out.word(*rounds - round.0);
                 self.past(*at, self.lease);
+                self.maybe_past(*beat_at, self.lease);
                 self.out.flag(*ping);
                 self.out.flag(*closed);
                 self.out.count(groups.len());
