@@ -94,6 +94,13 @@ pub(crate) fn is_common(agent: &str) -> bool {
     COMMON.contains(&base.as_str()) || EXCLUSIVE.contains(&base.as_str())
 }
 
+/// Whether a parameter of this name is a secret.
+pub(crate) fn is_secret(param: &str) -> bool {
+    let name = param.to_lowercase();
+    let is_path = name.ends_with("_script") || name.ends_with("file") || name.ends_with("path");
+    !is_path && ["passw", "secret", "token"].iter().any(|word| name.contains(word))
+}
+
 /// Why this cannot be an agent's name; `None` if it can.
 pub(crate) fn name_fault(agent: &str) -> Option<String> {
     if agent.is_empty() {

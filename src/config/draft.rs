@@ -46,6 +46,14 @@ pub(crate) struct Draft {
     pub(crate) watchdog: Option<DraftWatchdog>,
     pub(crate) fences: Vec<DraftFence>,
     pub(crate) groups: Vec<DraftGroup>,
+    pub(crate) lost: Lost,
+}
+
+/// What could not be read and is reported: its absence is nobody's mistake.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    pub(crate) links: bool,
+    pub(crate) targets: bool,
 }
 
 impl Draft {
@@ -64,6 +72,7 @@ impl Draft {
             watchdog: None,
             fences: Vec::new(),
             groups: Vec::new(),
+            lost: Lost::default(),
         }
     }
 }
@@ -153,6 +162,8 @@ pub(crate) struct DraftGroup {
     pub(crate) reach: Option<Placed<Reach>>,
     pub(crate) failure_window: Option<Span>,
     pub(crate) resources: Vec<DraftResource>,
+    /// Whether a resource could not be read, which is reported.
+    pub(crate) lost_resources: bool,
 }
 
 impl DraftGroup {
@@ -171,6 +182,7 @@ impl DraftGroup {
             reach: None,
             failure_window: None,
             resources: Vec::new(),
+            lost_resources: false,
         }
     }
 }

@@ -241,10 +241,12 @@ fn authkeys(lines: &[Line<'_>], findings: &mut Findings) -> Option<KeyRing> {
 fn authkey(line: &Line<'_>, ring: &mut Ring, findings: &mut Findings) {
     let Some(id) = id(line, 0, findings) else { return };
     let method = line.text(1).unwrap_or_default();
+    if !matches!((method, line.text(2)), ("sha1" | "md5", Some(_))) {
+        // Known as a key, so that `auth` is not blamed as well.
+        ring.places.entry(id).or_insert(line.place(0));
+    }
     match method {
         "crc" => {
-            // Known as a key, so that `auth` is not blamed as well.
-            ring.places.insert(id, line.place(0));
             findings.push(
                 Diagnostic::mistake(line.place(1), "`crc` keeps nobody out: whoever reaches the network could speak as a node")
                     .label("a checksum, not a key")

@@ -40,8 +40,9 @@ pub const LABEL_BYTES: usize = 15;
 /// Parameters or positional arguments of a resource: they are handed to its agent as environment or command line.
 pub const PARAMS: usize = 64;
 
-/// Length of one parameter's value, in bytes: a page; the kernel takes 32 of them in one string.
-pub const PARAM_BYTES: usize = 4_096;
+/// Length of one parameter's value, in bytes: half of what the kernel takes in one string, and room for a `vip` with
+/// thousands of addresses.
+pub const PARAM_BYTES: usize = 64 * 1024;
 
 /// Keys in a ring: Heartbeat's limit on `authkeys`.
 pub const KEYS: usize = 16;

@@ -15,7 +15,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         let name = &group.name.value;
         names::check_owners(draft, &format!("`prefer` of `{name}`"), &group.prefer, findings);
         names::check_owners(draft, &format!("`only` of `{name}`"), &group.only, findings);
-        check_preferred(group, findings);
+        check_preferred(draft, group, findings);
         check_with(draft, group, findings);
         for other in &group.after {
             names::find_group(draft, &format!("`after` of `{name}`"), other, findings);
@@ -70,12 +70,13 @@ fn check_names(draft: &Draft, findings: &mut Findings) {
     names::check_unique("group", &names, |name| GroupId::of(name).0, help, findings);
 }
 
-fn check_preferred(group: &DraftGroup, findings: &mut Findings) {
+fn check_preferred(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     if group.only.is_empty() {
         return;
     }
     for name in &group.prefer {
-        if group.only.iter().all(|only| only.value != name.value) {
+        let is_known = draft.nodes.iter().any(|node| node.name.value == name.value);
+        if is_known && group.only.iter().all(|only| only.value != name.value) {
             findings.push(
                 Diagnostic::mistake(
                     name.place,

@@ -44,6 +44,7 @@ fn check_number(draft: &Draft, findings: &mut Findings) {
         return;
     }
     match draft.links.as_slice() {
+        _ if draft.lost.links => {}
         [] => findings.push(Diagnostic::mistake(Place::whole(0), "no link carries the beats").help(
             draft.dialect.say(
                 "add a [link.NAME] with an interface, and unicast, multicast or broadcast",
@@ -137,7 +138,11 @@ fn check_reached(draft: &Draft, findings: &mut Findings) {
         DraftCast::Unicast(peers) => peers.iter().any(|(node, _)| node.is_none()),
         DraftCast::Multicast { .. } | DraftCast::Broadcast => true,
     };
-    if draft.links.is_empty() || draft.nodes.len() < 2 || draft.links.iter().any(reaches_all) {
+    if draft.links.is_empty()
+        || draft.lost.links
+        || draft.nodes.len() < 2
+        || draft.links.iter().any(reaches_all)
+    {
         return;
     }
     for node in &draft.nodes {

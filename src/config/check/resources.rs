@@ -18,6 +18,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         check_names(group, findings);
         for resource in &group.resources {
             check_agent(resource, findings);
+            check_secrets(resource, findings);
             check_warm(resource, findings);
             check_address(resource, findings);
         }
@@ -25,7 +26,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
 }
 
 fn check_number(group: &DraftGroup, findings: &mut Findings) {
-    if group.resources.is_empty() {
+    if group.resources.is_empty() && !group.lost_resources {
         findings.push(
             Diagnostic::mistake(
                 group.name.place,
@@ -122,6 +123,18 @@ fn check_agent(resource: &DraftResource, findings: &mut Findings) {
                 .label("has `params`")
                 .help("a unit is configured by its own files"),
         );
+    }
+}
+
+fn check_secrets(resource: &DraftResource, findings: &mut Findings) {
+    for (key, value) in &resource.params {
+        if agents::is_secret(key) {
+            findings.push(
+                Diagnostic::warning(value.place, format!("`{key}` looks like a secret"))
+                    .label("goes wherever the file is copied, and the status shows it")
+                    .help("keep it in a file of root's that the agent reads, if it can"),
+            );
+        }
     }
 }
 

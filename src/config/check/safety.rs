@@ -79,16 +79,11 @@ fn check_fence(draft: &Draft, fence: &DraftFence, findings: &mut Findings) {
         );
     }
     for (key, value) in &fence.params {
-        if matches!(key.as_str(), "passwd" | "password" | "secret" | "token" | "snmp_priv_passwd") {
+        if agents::is_secret(key) {
             findings.push(
-                Diagnostic::warning(
-                    value.place,
-                    "a password in the configuration is read by whoever reads the file",
-                )
-                .label("and goes wherever it is copied")
-                .help(format!(
-                    "write {key}_script = \"/path\", a program that prints it, if the agent has that"
-                )),
+                Diagnostic::mistake(value.place, "a password cannot stand in the configuration")
+                    .label("goes wherever the file is copied")
+                    .help(format!("write {key}_script = \"/path\", a program of root's that prints it: fence agents know it")),
             );
         }
     }
@@ -129,7 +124,7 @@ fn check_method(draft: &Draft, findings: &mut Findings) {
                 .help("use evidence or fence, or add an arbiter on a third machine"),
         ),
         TiebreakMethod::Evidence => {
-            if draft.ping.is_empty() && !draft.groups.is_empty() {
+            if draft.ping.is_empty() && !draft.lost.targets && !draft.groups.is_empty() {
                 findings.push(
                     Diagnostic::warning(Place::whole(0), "a pair without ping targets: the default gateway is asked, and where there is none, carrier alone decides")
                         .help(draft.dialect.say(
@@ -225,7 +220,7 @@ fn check_pair(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     }
     // By the agent: an address that cannot be read is reported already.
     let has_address = group.resources.iter().any(|one| address::carries_addresses(&one.agent.value));
-    let (message, label) = if !has_address && !group.resources.is_empty() {
+    let (message, label) = if !has_address && !group.resources.is_empty() && !group.lost_resources {
         (
             format!("nothing tells a pair who holds `{}`: it has no address to ask for", group.name.value),
             "no address",

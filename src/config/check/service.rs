@@ -111,7 +111,7 @@ fn check_ping(
 
 /// With a link on the service network, a dead link and an address that answers mean a filter and not a cable.
 fn check_links(draft: &Draft, findings: &mut Findings) {
-    if draft.nodes.len() < 2 || draft.links.is_empty() {
+    if draft.nodes.len() < 2 || draft.links.is_empty() || draft.lost.links {
         return;
     }
     let linked: BTreeSet<&str> = draft.links.iter().map(|link| link.interface.value.as_str()).collect();

@@ -66,7 +66,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         ),
     );
     rule(
-        keepalive < warntime,
+        keepalive < warntime || timing.warntime.is_none(),
         [&timing.warntime, &timing.keepalive],
         "warntime must be longer than keepalive",
         format!("{warntime} is not longer than {keepalive}"),
@@ -74,7 +74,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
             .to_owned(),
     );
     rule(
-        warntime < deadtime,
+        warntime < deadtime || timing.warntime.is_none(),
         [&timing.warntime, &timing.deadtime],
         "warntime must be shorter than deadtime",
         format!("{warntime} is not shorter than {deadtime}"),

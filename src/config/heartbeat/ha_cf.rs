@@ -9,7 +9,7 @@ use super::words::{Word, lines, words};
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
 use crate::config::draft::{Draft, DraftFence, DraftNode, DraftTiming, DraftWatchdog, Name, Placed};
 use crate::config::model::{Reach, TiebreakMethod};
-use crate::config::{agents, nearest, values};
+use crate::config::{nearest, values};
 use crate::time::Span;
 
 /// A directive with its arguments.
@@ -275,14 +275,7 @@ fn stonith(line: &Line<'_>, draft: &mut Draft, findings: &mut Findings) {
         return line.incomplete("TYPE CONFIGURATION-FILE", findings);
     };
     let agent = line.name_of(kind).map(|kind| format!("stonith:{kind}"));
-    if let Some(why) = agents::name_fault(&agent.value) {
-        findings.push(
-            Diagnostic::mistake(line.at(kind), "this is not a STONITH type")
-                .label(why)
-                .help("see `stonith -L`"),
-        );
-    }
-    let name = line.name_of(kind).map(|kind| kind.replace('/', "-"));
+    let name = line.name_of(kind).map(|kind| kind.replace(['/', ':'], "-"));
     let params = [("configfile".to_owned(), line.name_of(config))].into();
     draft.fences.push(DraftFence { name, agent, params, nodes: Vec::new(), delay: Span::ZERO });
     // Heartbeat took over only after its device had said yes.

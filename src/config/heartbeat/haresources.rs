@@ -80,6 +80,13 @@ fn group(
     findings: &mut Findings,
 ) -> Option<DraftGroup> {
     let (node, rest) = words.split_first()?;
+    if looks_like_address(node.text) {
+        let message = format!("the line of `{}` names no node", node.text);
+        let help =
+            "begin it with the name of the node that the group prefers: lb0 192.168.232.20/24/eth0 httpd";
+        findings.push(Diagnostic::mistake(lines.at(node), message).label("a node belongs here").help(help));
+        return None;
+    }
     let node = Placed::new(node.text.to_lowercase(), lines.at(node));
     let node_is_known = check_node(&node, draft, findings);
     let mut resources = Vec::new();

@@ -30,7 +30,9 @@ pub(super) fn read(top: &Table<'_>, draft: &mut Draft, findings: &mut Findings) 
         draft.nodes.push(DraftNode { name: name.map(|name| name.to_lowercase()), arbiter });
     }
     for (name, table) in top.named_tables("link", known::LINK, findings) {
-        draft.links.extend(link(name, &table, findings));
+        let link = link(name, &table, findings);
+        draft.lost.links |= link.is_none();
+        draft.links.extend(link);
     }
 }
 
@@ -106,18 +108,24 @@ fn broadcast(table: &Table<'_>, findings: &mut Findings) -> Option<DraftCast> {
 fn unicast(value: Value<'_>, findings: &mut Findings) -> Option<DraftCast> {
     if !value.is_table() {
         let texts = value.texts("`unicast`", findings);
-        let peers = texts.into_iter().filter_map(|text| Some((None, address(&text, findings)?))).collect();
-        return Some(DraftCast::Unicast(peers));
+        let read: Vec<_> = texts.iter().map(|text| address(text, findings)).collect();
+        let peers: Option<Vec<_>> = read.into_iter().map(|address| Some((None, address?))).collect();
+        return peers.map(DraftCast::Unicast);
     }
     let table = value.table("`unicast`".to_owned(), value.place, findings)?;
     let mut peers = Vec::new();
+    let mut all_read = true;
     for (node, value) in table.entries() {
-        for text in value.texts(&format!("the address of `{}`", node.value), findings) {
+        let texts = value.texts(&format!("the address of `{}`", node.value), findings);
+        all_read &= !texts.is_empty();
+        for text in texts {
             let node = node.clone().map(|name| name.to_lowercase());
-            peers.extend(address(&text, findings).map(|address| (Some(node), address)));
+            let address = address(&text, findings);
+            all_read &= address.is_some();
+            peers.extend(address.map(|address| (Some(node), address)));
         }
     }
-    Some(DraftCast::Unicast(peers))
+    all_read.then_some(DraftCast::Unicast(peers))
 }
 
 /// An address that one host can have.

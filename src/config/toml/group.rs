@@ -18,6 +18,7 @@ pub(super) fn read(top: &Table<'_>, draft: &mut Draft, findings: &mut Findings) 
 fn group(name: Name, table: &Table<'_>, findings: &mut Findings) -> DraftGroup {
     let promises = [("at-most-one", Promise::AtMostOne), ("at-least-one", Promise::AtLeastOne)];
     let most = u32::try_from(limits::GROUPS).unwrap_or(u32::MAX);
+    let resources = resources(table, findings);
     DraftGroup {
         prefer: nodes(table, "prefer", findings),
         only: nodes(table, "only", findings),
@@ -32,7 +33,8 @@ fn group(name: Name, table: &Table<'_>, findings: &mut Findings) -> DraftGroup {
             .map(|clones| clones.map(|n| u16::try_from(n).unwrap_or(1))),
         reach: table.value("reach").and_then(|value| reach(value, findings)),
         failure_window: table.span("failure-window", findings).map(|span| span.value),
-        resources: resources(table, findings),
+        lost_resources: table.value("resource").is_some() && resources.is_empty(),
+        resources,
         name,
     }
 }

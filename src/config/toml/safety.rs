@@ -21,6 +21,8 @@ pub(super) fn read(top: &Table<'_>, draft: &mut Draft, findings: &mut Findings) 
         draft.method = table.choice("method", METHODS, findings);
         if let Some(value) = table.value("ping") {
             draft.ping = ping(value, findings);
+            // Whoever writes `ping` asks for targets.
+            draft.lost.targets = draft.ping.is_empty();
         }
     }
     if let Some(table) = top.table("lease", known::LEASE, findings) {

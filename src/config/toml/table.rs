@@ -42,6 +42,11 @@ impl<'t> Table<'t> {
         Place { file: self.place.file, start: span.start, end: span.end }
     }
 
+    fn inside(&self) -> String {
+        let is_top = self.place.start == 0 && self.name.starts_with("the ");
+        format!("{} {}", if is_top { "at" } else { "in" }, self.name)
+    }
+
     /// Reports every key that is not one of `known`.
     pub(super) fn refuse_unknown(&self, known: &[&'static str], findings: &mut Findings) {
         for key in self.entries.keys() {
@@ -55,9 +60,12 @@ impl<'t> Table<'t> {
                 (None, None) => format!("known here: {}", known.join(", ")),
             };
             findings.push(
-                Diagnostic::mistake(self.at(key.span()), format!("unknown key `{written}` in {}", self.name))
-                    .label("no such key here")
-                    .help(help),
+                Diagnostic::mistake(
+                    self.at(key.span()),
+                    format!("unknown key `{written}` {}", self.inside()),
+                )
+                .label("no such key here")
+                .help(help),
             );
         }
     }
@@ -287,7 +295,7 @@ impl<'t> Value<'t> {
         }
         let list = self.list();
         if list.is_none() {
-            self.wrong_type(what, "a list of tables", findings);
+            self.wrong_type(what, "a list of tables, [[group.NAME.resource]]", findings);
         }
         list.unwrap_or_default()
     }
