@@ -81,7 +81,7 @@ fn cases(folder: &str) -> Vec<Case> {
 
 /// Compares with a file, or writes it when asked to; says what is wrong.
 fn compare(path: &Path, found: &str) -> Option<String> {
-    if std::env::var_os("SYSTOLE_BLESS").is_some() {
+    if std::env::var_os("SYSTOLE_BLESS").is_some_and(|value| value == "1") {
         fs::write(path, found).unwrap();
         return None;
     }
@@ -202,6 +202,25 @@ fn every_directive_of_heartbeat_is_in_the_reference() {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
     for directive in directives::DIRECTIVES {
         assert!(reference.contains(&format!("`{}`", directive.name)), "{}", directive.name);
+    }
+}
+
+/// The keys of `systole.toml`, written out by hand.
+const KEYS: &str = "haresources name keys keepalive warntime deadtime initdead arbiter interface unicast multicast \
+    broadcast port ttl method ping enforce device timeout agent params nodes delay before before-tiebreak prefer only \
+    failback failback-delay exclusive promise with after clones reach failure-window resource args warm monitor \
+    start-timeout stop-timeout";
+
+#[test]
+fn every_key_is_in_the_reference_and_is_known() {
+    let reference =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    for key in KEYS.split_whitespace() {
+        assert!(reference.contains(&format!("`{key}`")), "{key}");
+        // In the wrong place it is told where it belongs; an unknown one could not be.
+        let report = parse_toml("a.toml", &format!("[lease]\n{key} = 1\n")).expect_err("there are no nodes");
+        let is_told = report.diagnostics.iter().any(|one| one.help.contains("stands "));
+        assert!(is_told || key == "enforce", "{key}: {report}");
     }
 }
 

@@ -79,12 +79,12 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-const fn help(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::NotFound => {
-            "name the configuration with --config PATH: a systole.toml, or a Heartbeat directory with its ha.cf"
-        }
-        io::ErrorKind::PermissionDenied => "read it as a user who may, or mend its mode: it holds no secrets",
-        _ => "look at the file with ls -l",
+fn help(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::NotFound {
+        "name the configuration with --config PATH: a systole.toml, or a Heartbeat directory with its ha.cf"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "read it as a user who may, or mend its mode: it holds no secrets"
+    } else {
+        "look at the file with ls -l"
     }
 }

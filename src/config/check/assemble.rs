@@ -89,7 +89,7 @@ fn instances(draft: &Draft, group: &DraftGroup) -> Vec<(GroupId, Group)> {
     let after =
         group.after.iter().filter_map(|name| draft.groups.iter().find(|one| one.name.value == name.value));
     let after: Vec<GroupId> =
-        after.flat_map(|group| instance_names(group)).map(|name| GroupId::of(&name)).collect();
+        after.flat_map(instance_names).map(|name| GroupId::of(&name)).collect();
     let whole = Group {
         name: group.name.value.clone(),
         prefer: ids(&group.prefer),

@@ -44,7 +44,7 @@ pub const DIRECTIVES: &[Directive] = &[
     carried("initdead"),
     explained(
         "deadping",
-        "ping targets are asked only while a peer is silent, and within its deadtime",
+        "how long a ping target may be silent follows from deadtime",
         "leave it out; `deadtime` rules both",
     ),
     explained("hopfudge", "beats are not forwarded around serial rings", NONE),
