@@ -340,7 +340,9 @@ impl Core {
         }
         let second = self.held_last(group, other);
         if second {
-            owed = owed + self.lease_length();
+            // Both may think so, where one could not see the other hold it: then ranks tell them apart.
+            let ranks_second = self.rank(group, self.me) > self.rank(group, other);
+            owed = owed + self.lease_length() + self.lease_length() / if ranks_second { 2 } else { u64::MAX };
         }
         if silent < owed && !self.mutation.is(Mutant::EvidenceWindowCutShort) {
             self.wake_in(owed - silent);

@@ -233,6 +233,7 @@ impl<'a> Taking<'a> {
             config: _,
             digest: _,
             names: _,
+            owners: _,
             mutation: _,
             me,
             incarnation,

@@ -84,6 +84,8 @@ pub struct Core {
     digest: u64,
     /// Each node's place in the order of names.
     names: BTreeMap<NodeId, usize>,
+    /// The nodes that may own something, in the order of names.
+    owners: Vec<NodeId>,
     me: NodeId,
     incarnation: Incarnation,
     mutation: Mutation,
@@ -204,6 +206,7 @@ impl Core {
             first_step_shown: None,
             digest: 0,
             names: BTreeMap::new(),
+            owners: Vec::new(),
             config,
         };
         core.digest_config();
@@ -345,6 +348,8 @@ impl Core {
         let mut names: Vec<(&str, NodeId)> =
             self.config.nodes.iter().map(|(id, node)| (&*node.name, *id)).collect();
         names.sort_unstable();
+        let arbiter = |node: &NodeId| self.config.nodes.get(node).is_some_and(|node| node.arbiter);
+        self.owners = names.iter().map(|(_, id)| *id).filter(|node| !arbiter(node)).collect();
         self.names = names.into_iter().enumerate().map(|(place, (_, id))| (id, place)).collect();
     }
 

@@ -114,10 +114,9 @@ impl Core {
         if !self.counts_like_us(beat.voters) {
             return false;
         }
-        let hears = |voter| {
-            (voter == node || beat.heard.get(&voter).is_some_and(|heard| heard.age < deadtime)).then_some(())
-        };
-        self.by_majority(hears).is_some()
+        self.majority_of(|voter| {
+            voter == node || beat.heard.get(&voter).is_some_and(|heard| heard.age < deadtime)
+        })
     }
 
     /// Who holds what, as the newest beats of those that are up show it.
@@ -251,10 +250,23 @@ impl Draft<'_> {
     }
 
     /// Every node in the order in which the group would have them.
-    fn order(&self, id: GroupId) -> Vec<NodeId> {
-        let mut order: Vec<NodeId> = self.nodes.keys().copied().collect();
-        order.sort_by_key(|node| self.core.rank(id, *node));
-        order
+    fn order(&self, group: &Group) -> Vec<NodeId> {
+        let preferred = group.prefer.iter().filter(|node| self.nodes.contains_key(node));
+        let others = self.core.owners.iter().filter(|node| !group.prefer.contains(node));
+        preferred.chain(others).copied().collect()
+    }
+
+    /// A holder that can go on, and that nobody better can follow, keeps the group: what is most often so is seen first.
+    fn stays_at_best(&self, id: GroupId, group: &Group, holder: Option<NodeId>) -> Option<Plan> {
+        let holder = holder?;
+        let first = group.prefer.first().is_none_or(|first| *first == holder || !group.failback);
+        let ordinary = group.clone_of.is_none()
+            && group.reach != Reach::Best
+            && self.core.orders.placed(id).is_none()
+            && self.core.orders.avoided(id).is_none()
+            && !self.core.mutation.is(Mutant::PlanIgnoresHolder);
+        let able = first && ordinary && self.ability(id, group, holder).is_ok();
+        able.then_some(Plan { owner: Some(holder), because: Reason::Stays })
     }
 
     fn plan(&self, id: GroupId, group: &Group) -> Plan {
@@ -268,7 +280,10 @@ impl Draft<'_> {
         {
             return Plan { owner: None, because: nobody(core.me, Unable::Waits(*waits)) };
         }
-        let order = self.order(id);
+        if let Some(stays) = self.stays_at_best(id, group, holder) {
+            return stays;
+        }
+        let order = self.order(group);
         let mut able = self.able(id, group, &order);
         if group.clone_of.is_some() {
             able = self.below_quota(id, group, holder, &able);

@@ -90,10 +90,16 @@ impl Core {
         if self.mutation.is(Mutant::MajorityOfHalf) { (set.nodes.len() / 2).max(1) } else { set.majority() }
     }
 
+    /// Whether a majority of each set's voters agrees.
+    pub(super) fn majority_of(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
+        self.voters
+            .each()
+            .all(|set| set.nodes.iter().filter(|node| agrees(**node)).count() >= self.needed(set))
+    }
+
     /// Whether a majority of the voters is up here, this node included.
     pub(super) fn majority_up(&self) -> bool {
-        let up = |node| (node == self.me || self.peers.get(&node).is_some_and(super::Peer::up)).then_some(());
-        self.by_majority(up).is_some()
+        self.majority_of(|node| node == self.me || self.peers.get(&node).is_some_and(super::Peer::up))
     }
 
     /// Whether a voter's grants count here: it counts majorities of a set that this node counts, too.
