@@ -88,8 +88,7 @@ fn instances(draft: &Draft, group: &DraftGroup) -> Vec<(GroupId, Group)> {
         group.resources.iter().zip(names).map(|(one, name)| Arc::new(resource(one, name))).collect();
     let after =
         group.after.iter().filter_map(|name| draft.groups.iter().find(|one| one.name.value == name.value));
-    let after: Vec<GroupId> =
-        after.flat_map(instance_names).map(|name| GroupId::of(&name)).collect();
+    let after: Vec<GroupId> = after.flat_map(instance_names).map(|name| GroupId::of(&name)).collect();
     let whole = Group {
         name: group.name.value.clone(),
         prefer: ids(&group.prefer),
