@@ -1,6 +1,8 @@
 //! Configurations that are wrong, each beside the exact text it produces, and configurations that are right, each beside
 //! what it means. `SYSTOLE_BLESS=1 cargo test --test config` writes what is expected anew: read the difference.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "in a test a panic is the message")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -271,6 +273,13 @@ fn the_samples_can_be_used_as_they_stand() {
         let warnings = loaded.unwrap().warnings;
         assert_eq!(warnings.count(Severity::Warning), 0, "{warnings}");
     }
+}
+
+#[test]
+fn the_front_page_shows_a_configuration_that_can_be_used() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    parse_toml("README.md", block).unwrap_or_else(|report| panic!("{report}"));
 }
 
 #[test]

@@ -108,14 +108,16 @@ pub(crate) struct Findings {
 impl Findings {
     /// Adds one.
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.found.contains(&diagnostic) {
-            return;
-        }
-        if self.found.len() < limits::MISTAKES {
-            self.found.push(diagnostic);
-        } else {
+        if self.is_full() {
             self.left_out += 1;
+        } else if !self.found.contains(&diagnostic) {
+            self.found.push(diagnostic);
         }
+    }
+
+    /// Whether no more will be shown: then help need not be thought of.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= limits::MISTAKES
     }
 
     /// Whether the configuration is refused. What was left out may have been a mistake, so it counts as one.
@@ -195,10 +197,18 @@ impl Report {
         if place.end == 0 {
             return group.element(Origin::path(file.name.as_str()));
         }
+        if let Some((line, column)) = beyond_showing(&self.files, place) {
+            let origin = Origin::path(file.name.as_str()).line(line).char_column(column);
+            return group.element(origin);
+        }
         let also = diagnostic.also.as_ref();
-        let beside = also.filter(|(other, _)| other.file == place.file && other.end > 0);
+        let is_near =
+            |other: &Place| other.file == place.file && other.start.abs_diff(place.start) < NEAR_BYTES;
+        let beside = also.filter(|(other, _)| is_near(other) && other.end > 0);
         let group = group.element(snippet(file, (place, &diagnostic.label), beside));
-        match also.filter(|(other, _)| other.file != place.file && other.end > 0) {
+        match also.filter(|(other, _)| {
+            !is_near(other) && other.end > 0 && beyond_showing(&self.files, *other).is_none()
+        }) {
             Some(elsewhere) => match self.files.get(elsewhere.0.file) {
                 Some(other) => group.element(snippet(other, (elsewhere.0, &elsewhere.1), None)),
                 None => group,
@@ -212,6 +222,22 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
     }
+}
+
+/// A line longer than this is not shown: no screen holds it, and underlining it two hundred times takes half a minute.
+const LINE_BYTES: usize = 8_192;
+
+/// Two places further apart are shown as two excerpts, not as one with what lies between.
+const NEAR_BYTES: usize = 16_384;
+
+/// The line and column of a place whose line is too long to be shown.
+fn beyond_showing(files: &[SourceFile], place: Place) -> Option<(usize, usize)> {
+    let text = files.get(place.file)?.text.as_str();
+    let start = clamp(text, place).start;
+    let from = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let length = text[from..].find('\n').unwrap_or(text.len() - from);
+    let is_long = length > LINE_BYTES;
+    is_long.then(|| (text[..from].matches('\n').count() + 1, text[from..start].chars().count() + 1))
 }
 
 /// The lines around a place, underlined. Only those lines are handed on: a report on a large file would else read it

@@ -1,7 +1,12 @@
 //! "Did you mean": the known name that is nearest to a mistyped one.
 
+use super::limits;
+
 /// The nearest of `known` to `written`, if it is near enough to be what was meant.
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if written.len() > 2 * limits::NAME_BYTES {
+        return None;
+    }
     let written = written.to_lowercase().replace('_', "-");
     let most = (written.chars().count() / 3).max(1);
     known

@@ -54,7 +54,7 @@ fn check_number(draft: &Draft, findings: &mut Findings) {
         [only] => findings.push(
             Diagnostic::warning(only.name.place, "there is one link only")
                 .label("its loss is the loss of every peer")
-                .help("add a second one over another network or a cable of its own; the loss of one is then an alarm, not a failover"),
+                .help("add a second one over another network or a cable of its own; the loss of one is then an alarm, not a takeover"),
         ),
         _ => {}
     }

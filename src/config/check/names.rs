@@ -111,7 +111,8 @@ fn unknown<'a>(
     known: impl Iterator<Item = &'a str> + Clone,
     findings: &mut Findings,
 ) {
-    let help = match nearest::nearest(&name.value, known.clone()) {
+    let near = if findings.is_full() { None } else { nearest::nearest(&name.value, known.clone()) };
+    let help = match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => match known.clone().take(8).collect::<Vec<_>>() {
             none if none.is_empty() => format!("there is no {kind} at all: add a [{kind}.NAME]"),

@@ -109,6 +109,13 @@ fn check_agent(resource: &DraftResource, findings: &mut Findings) {
                 .help("write a bare name, or ocf:PROVIDER:NAME, systemd:UNIT, lsb:NAME, heartbeat:NAME"),
         );
     }
+    if resource.args.len() > limits::PARAMS {
+        findings.push(
+            Diagnostic::mistake(agent.place, format!("more than {} arguments", limits::PARAMS))
+                .label("too many `args`")
+                .help("keep them in a file of the agent's"),
+        );
+    }
     let takes_no_args = ["ocf:", "systemd:"].iter().any(|class| agent.value.starts_with(class));
     if takes_no_args && !resource.args.is_empty() {
         findings.push(

@@ -9,7 +9,7 @@ use super::words::{Word, lines, words};
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
 use crate::config::draft::{Draft, DraftFence, DraftNode, DraftTiming, DraftWatchdog, Name, Placed};
 use crate::config::model::{Reach, TiebreakMethod};
-use crate::config::{nearest, values};
+use crate::config::{limits, nearest, values};
 use crate::time::Span;
 
 /// A directive with its arguments.
@@ -253,7 +253,10 @@ fn nodes(line: &Line<'_>, draft: &mut Draft, findings: &mut Findings) {
     }
     for word in &line.args {
         let name = line.name_of(word).map(|name| name.to_lowercase());
-        draft.nodes.push(DraftNode { name, arbiter: false });
+        // One beyond the limit is reported; the rest would only be read for nothing.
+        if draft.nodes.len() <= limits::NODES {
+            draft.nodes.push(DraftNode { name, arbiter: false });
+        }
     }
 }
 

@@ -40,6 +40,10 @@ impl Default for Defaults {
 /// Reads all lines. The nodes must have been read before.
 pub(crate) fn read(lines: &Lines<'_>, defaults: Defaults, draft: &mut Draft, findings: &mut Findings) {
     for words in logical_lines(lines.text) {
+        if draft.groups.len() > limits::GROUPS {
+            // One beyond is reported; the rest would only be read for nothing.
+            break;
+        }
         if let Some(group) = group(lines, &words, defaults, draft, findings) {
             draft.groups.push(group);
         }
@@ -122,7 +126,8 @@ fn check_node(node: &Name, draft: &Draft, findings: &mut Findings) -> bool {
         return true;
     }
     let known = draft.nodes.iter().map(|known| known.name.value.as_str());
-    let help = match nearest::nearest(&node.value, known) {
+    let near = if findings.is_full() { None } else { nearest::nearest(&node.value, known) };
+    let help = match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => "a line begins with the name of the node that the group prefers".to_owned(),
     };
@@ -166,12 +171,6 @@ fn resource(lines: &Lines<'_>, word: &Word<'_>, findings: &mut Findings) -> Opti
     } else {
         rest.split("::").filter(|arg| !arg.is_empty()).map(str::to_owned).collect()
     };
-    if resource.args.len() > limits::PARAMS {
-        findings.push(
-            Diagnostic::mistake(place, format!("more than {} arguments", limits::PARAMS))
-                .help("keep them in a file of the agent's"),
-        );
-    }
     Some(resource)
 }
 

@@ -6,7 +6,7 @@ use super::ha_cf::Line;
 use super::words::Word;
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
 use crate::config::draft::{Draft, DraftCast, DraftLink, Name, Placed};
-use crate::config::values;
+use crate::config::{limits, values};
 
 /// Heartbeat's port.
 const PORT: u16 = 694;
@@ -88,7 +88,10 @@ impl Media {
                 && link.port == port
                 && peers.iter().all(|(_, other)| values::same_family(other.value, address.value))
             {
-                return peers.push((None, address));
+                if peers.len() <= limits::NODES {
+                    peers.push((None, address));
+                }
+                return;
             }
         }
         add(draft, line.name_of(device), port, DraftCast::Unicast(vec![(None, address)]));
@@ -97,6 +100,10 @@ impl Media {
 
 /// A link is named after its device; a second one on the same device gets a number.
 fn add(draft: &mut Draft, interface: Name, port: u16, cast: DraftCast) {
+    // One beyond the limit is reported; the rest would only be read for nothing.
+    if draft.links.len() > limits::LINKS {
+        return;
+    }
     let on_it = draft.links.iter().filter(|link| link.interface.value == interface.value).count();
     let name =
         if on_it == 0 { interface.value.clone() } else { format!("{}-{}", interface.value, on_it + 1) };

@@ -54,6 +54,11 @@ impl<'t> Table<'t> {
             if known.contains(&written) {
                 continue;
             }
+            if findings.is_full() {
+                // Counted, and not shown.
+                findings.push(Diagnostic::mistake(self.at(key.span()), "unknown key"));
+                continue;
+            }
             let help = match (nearest::nearest(written, known.iter().copied()), known::home(written)) {
                 (_, Some(home)) => format!("`{written}` stands {home}"),
                 (Some(near), None) => format!("did you mean `{near}`?"),
@@ -111,7 +116,8 @@ impl<'t> Table<'t> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let Some(parent) = value.table(format!("[{key}]"), value.place, findings) else { return Vec::new() };
         let mut tables = Vec::new();
-        for (name, value) in parent.entries() {
+        // No limit is above a thousand: one beyond is reported, the rest would only be read for nothing.
+        for (name, value) in parent.entries().into_iter().take(1_001) {
             if let Some(table) = value.table(format!("[{key}.{}]", name.value), name.place, findings) {
                 table.refuse_unknown(known, findings);
                 tables.push((name, table));
