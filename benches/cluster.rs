@@ -331,7 +331,8 @@ impl Cluster {
 
 /// The bytes of a beat's body, without header and seal.
 fn size(beat: &Beat) -> usize {
-    bincode::serde::encode_to_vec(beat, bincode::config::standard()).map_or(0, |bytes| bytes.len())
+    let mut body = Vec::new();
+    systole::wire::body::encode(beat, &mut body).map_or(0, |()| body.len())
 }
 
 fn print_table(costs: &[Cost]) {

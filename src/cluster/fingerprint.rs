@@ -8,6 +8,8 @@
 //! It must never forget a field: every struct is taken apart without `..`, so a new field does not compile until somebody
 //! has decided here whether it matters. What is left out is bound to `_`, with the reason.
 
+use std::collections::BTreeMap;
+
 use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, Unfit, VoterDigests};
 use crate::config::Config;
 use crate::rng::Rng;
@@ -284,22 +286,39 @@ impl<'a> Taking<'a> {
         self.past(*steady_since, self.failback);
         // Only a group that was configured away and comes back asks.
         self.out.word(epoch_floor.0);
-        if let Some(Leave { since, done, gone }) = leave {
-            self.past(*since, self.deadtime * 2);
-            self.out.flag(done.is_some());
-            if let Some((first, at)) = done {
-                self.name(*me, *incarnation, *first);
-                self.past(*at, self.deadtime);
-            }
-            self.out.flag(*gone);
-        }
+        leave.iter().for_each(|leave| self.leave(core, leave));
         self.stored(stored);
         self.out.flag(memory.is_some());
         memory.iter().for_each(|memory| self.memory(memory));
         self.voter_sets(voters);
         self.maybe_past(*first_step_shown, self.horizon);
+        self.peers(peers, overdue);
+        self.voter(voter);
+        self.voice(voice);
+        self.groups(core, groups);
+        self.evidence(evidence);
+        self.fencing(fencing);
+        self.orders(orders);
+        self.out.word(u64::from(*reach));
+        self.out.count(dropped_late.len());
+        dropped_late.iter().for_each(|group| self.group(*group));
+        self.runs(groups, *generation);
+    }
+
+    fn leave(&mut self, core: &Core, leave: &Leave) {
+        let Leave { since, done, gone } = leave;
+        self.past(*since, self.deadtime * 2);
+        self.out.flag(done.is_some());
+        if let Some((first, at)) = done {
+            self.name(core.me, core.incarnation, *first);
+            self.past(*at, self.deadtime);
+        }
+        self.out.flag(*gone);
+    }
+
+    /// Silence is counted up to what was due: the rest is this node's own absence, and comes off when it wakes.
+    fn peers(&mut self, peers: &BTreeMap<NodeId, Peer>, overdue: Span) {
         self.out.count(peers.len());
-        // Silence is counted up to what was due: the rest is this node's own absence, and comes off when it wakes.
         let present = self.now;
         self.now = less(present, overdue);
         for (node, peer) in peers {
@@ -307,25 +326,23 @@ impl<'a> Taking<'a> {
             self.silence_of(peer, present);
         }
         self.now = present;
-        self.voter(voter);
-        self.voice(voice);
+    }
+
+    fn groups(&mut self, core: &Core, groups: &BTreeMap<GroupId, Tenure>) {
         self.out.count(groups.len());
         for (group, tenure) in groups {
             self.group(*group);
             self.tenure(core, *group, tenure);
         }
-        self.evidence(evidence);
-        self.fencing(fencing);
-        self.orders(orders);
-        self.out.word(u64::from(*reach));
-        self.out.count(dropped_late.len());
-        dropped_late.iter().for_each(|group| self.group(*group));
-        // A run is known by how many were begun after it.
+    }
+
+    /// A run is known by how many were begun after it.
+    fn runs(&mut self, groups: &BTreeMap<GroupId, Tenure>, newest: u64) {
         let runs = groups.values().flat_map(|tenure| &tenure.units).filter_map(|unit| unit.busy);
-        runs.for_each(|(run, action)| {
-            self.out.word(*generation - run);
+        for (run, action) in runs {
+            self.out.word(newest - run);
             self.out.word(action as u64);
-        });
+        }
     }
 
     /// A peer; `self.now` is the time up to which silence is counted.
