@@ -13,6 +13,9 @@ use systole::types::{GroupId, Incarnation, LinkId, Sequence};
 
 use crate::world::World;
 
+/// So long a slow stop takes.
+const SLOW_TICKS: u64 = 2;
+
 /// What a step did, for whoever tells the story.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Done {
@@ -187,12 +190,19 @@ impl World {
             self.check_start(at, ticket.group);
             self.machines[at].running.insert(key);
         }
+        let soon = self.tick + SLOW_TICKS;
+        let slow = self.setting.slow_stops && action == Action::Stop && self.machines[at].slow.is_none();
         let machine = &mut self.machines[at];
         machine.newest[0] = ticket.generation;
         if action == Action::Stop && runs {
             machine.stops.insert(ticket);
         }
-        machine.inbox.push_back(Input::AgentDone { ticket, outcome });
+        let answer = Input::AgentDone { ticket, outcome };
+        if slow {
+            (machine.slow, machine.slow_until) = (Some(answer), Some(soon));
+        } else {
+            machine.inbox.push_back(answer);
+        }
     }
 
     /// Answers according to truth: what stands in the others' kernels, and which cables are whole.
