@@ -6,6 +6,15 @@
 //! `--states N`, `--seconds N` narrow or widen it. It must never need a clock to decide anything: only how
 //! long it searches depends on one.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "how long it searches depends on a clock, what it finds does not"
+)]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a set of fingerprints, by the fingerprint: nothing goes by its order"
+)]
+
 mod moves;
 mod mutants;
 mod normal;

@@ -201,13 +201,9 @@ impl World {
     /// Where the next step may be cut short, once it is known how many effects it has.
     pub(crate) fn cuts(&self, done: &Done) -> Vec<Choice> {
         let may = self.setting.faults;
-        let after = (1..=done.visible).flat_map(|effects| [Choice::Kill(effects), Choice::Crash(effects)]);
-        after
-            .filter(|choice| match choice {
-                Choice::Kill(_) => may.kill,
-                _ => may.crash,
-            })
-            .collect()
+        let kills = (1..=done.visible).filter(|_| may.kill).map(Choice::Kill);
+        let crashes = (1..=done.visible).filter(|_| may.crash).map(Choice::Crash);
+        kills.chain(crashes).collect()
     }
 
     /// Makes a move.

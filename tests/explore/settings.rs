@@ -47,7 +47,7 @@ pub(crate) fn all(mutant: Option<Mutant>) -> Vec<Arc<Setting>> {
         settings.push(Arc::new(Setting { mutant, ..setting(name, config, faults, slow) }));
     };
     add("pair-shared-cable", config(&pair, &[], |c| c.interfaces[0].has_link = true), SERVICE, None);
-    add("pair-own-network", config(&pair, &[], |c| failback(c)), ALL, None);
+    add("pair-own-network", config(&pair, &[], failback), ALL, None);
     add("pair-fence", config(&pair, &[], fence), Faults { fence: true, ..VOTES }, None);
     add("pair-at-least-one", config(&pair, &[], at_least_one), ALL, None);
     add("pair-and-arbiter", config(&three, &["c"], failback), VOTES, None);

@@ -22,8 +22,7 @@ pub(crate) struct Done {
     pub(crate) at: usize,
     pub(crate) input: Option<Input>,
     pub(crate) effects: Effects,
-    /// So many of the effects that a world can see were carried out, and so many there were.
-    pub(crate) carried: usize,
+    /// So many of the effects a world can see.
     pub(crate) visible: usize,
 }
 
@@ -126,7 +125,7 @@ impl World {
             }
             self.carry(at, effect);
         }
-        Done { at, input, effects, carried, visible }
+        Done { at, input, effects, visible }
     }
 
     fn carry(&mut self, at: usize, effect: &Effect) {

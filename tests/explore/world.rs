@@ -21,6 +21,7 @@ pub(crate) struct Setting {
     /// Microseconds that each machine's clock shows for a tick of true time.
     pub(crate) rates: Vec<u64>,
     pub(crate) faults: Faults,
+    #[cfg_attr(not(feature = "mutants"), allow(dead_code, reason = "nobody errs without the feature"))]
     pub(crate) mutant: Option<Mutant>,
     /// A stop takes a moment; otherwise agents answer at once.
     pub(crate) slow_stops: bool,
