@@ -4,6 +4,8 @@
 //! cores' steps is counted, so the event queue costs nothing. A size that takes longer than `--seconds` of real time is
 //! stopped and marked. It must never judge: a person does.
 
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -295,7 +297,17 @@ impl Cluster {
                 Effect::Tell(Event::Lost { group, .. } | Event::Released { group, .. }) => {
                     self.note(group, at, false)
                 }
-                _ => {}
+                Effect::Remember(_)
+                | Effect::Store(_)
+                | Effect::RaiseLease { .. }
+                | Effect::RenewLease { .. }
+                | Effect::DropLease { .. }
+                | Effect::Probe { .. }
+                | Effect::Announce { .. }
+                | Effect::Fence { .. }
+                | Effect::FeedWatchdog
+                | Effect::Tell(_)
+                | Effect::Left => {}
             }
         }
         let due = self.cores[at].next_deadline();

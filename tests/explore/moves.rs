@@ -44,6 +44,8 @@ pub(crate) enum Choice {
     Mute(usize),
     Deafen(usize),
     Isolate(usize),
+    /// Two that don't hear each other, while both are heard by others.
+    Part(usize, usize),
     Unplug(usize),
     TargetDown,
     // Free from here on: they undo a fault.
@@ -84,6 +86,7 @@ impl Choice {
             | Self::Mute(_)
             | Self::Deafen(_)
             | Self::Isolate(_)
+            | Self::Part(..)
             | Self::Unplug(_)
             | Self::TargetDown => true,
         }
@@ -127,7 +130,7 @@ impl World {
         let bite = machine.fed.and_then(|fed| Some(self.tick_of(at, fed + timeout?)));
         let lonely = machine.elements.values().filter(|_| !self.lives(at));
         let ends = lonely.map(|until| self.tick_of(at, *until + KERNEL_TICK)).filter(|end| *end > self.tick);
-        bite.into_iter().chain(ends).min()
+        bite.into_iter().chain(ends).chain(machine.slow_until).min()
     }
 
     /// Everything that can happen, the ordinary thing first; cuts between effects are added when their number is known.
@@ -175,7 +178,7 @@ impl World {
             add(dead && machine.memory.is_some(), Choice::Start(at, true));
             add(dead, Choice::Start(at, false));
             add(machine.paused, Choice::Resume(at));
-            add(machine.slow.is_some(), Choice::EndAgent(at));
+            add(machine.slow.is_some() && machine.slow_until.is_none(), Choice::EndAgent(at));
             add(!machine.cable, Choice::Plug(at));
             add(may.pause && self.lives(at), Choice::Pause(at));
             add(may.cable && machine.on && machine.cable, Choice::Unplug(at));
@@ -183,6 +186,9 @@ impl World {
             // Of two, one's dumbness is the other's deafness.
             add(may.links && !cut && machine.on && count > 2, Choice::Deafen(at));
             add(may.links && !cut && machine.on && (count > 2 || at == 0), Choice::Isolate(at));
+            for other in (at + 1..count).filter(|_| count > 2) {
+                add((may.links || may.part) && !cut, Choice::Part(at, other));
+            }
         }
         for (index, channel) in self.channels.iter().enumerate() {
             let (from, to) = (index / count, index % count);
@@ -195,13 +201,9 @@ impl World {
     /// Where the next step may be cut short, once it is known how many effects it has.
     pub(crate) fn cuts(&self, done: &Done) -> Vec<Choice> {
         let may = self.setting.faults;
-        let after = (1..=done.visible).flat_map(|effects| [Choice::Kill(effects), Choice::Crash(effects)]);
-        after
-            .filter(|choice| match choice {
-                Choice::Kill(_) => may.kill,
-                _ => may.crash,
-            })
-            .collect()
+        let kills = (1..=done.visible).filter(|_| may.kill).map(Choice::Kill);
+        let crashes = (1..=done.visible).filter(|_| may.crash).map(Choice::Crash);
+        kills.chain(crashes).collect()
     }
 
     /// Makes a move.
@@ -233,6 +235,7 @@ impl World {
             | Choice::Mute(_)
             | Choice::Deafen(_)
             | Choice::Isolate(_)
+            | Choice::Part(..)
             | Choice::Unplug(_)
             | Choice::TargetDown
             | Choice::Resume(_)
@@ -275,6 +278,13 @@ impl World {
                 self.switch_off(at);
             }
         }
+        for machine in &mut self.machines {
+            if machine.slow_until.is_some_and(|until| until <= tick) {
+                machine.slow_until = None;
+                let answer = machine.slow.take();
+                machine.inbox.extend(answer);
+            }
+        }
         let oldest = self.tick - LONGEST_DELAY_MS * 1_000 / self.setting.rates[0];
         self.channels.iter_mut().for_each(|channel| channel.held.retain(|held| held.since >= oldest));
     }
@@ -306,6 +316,9 @@ impl World {
             (Choice::Mute(at), _) => self.cut(|from, _| from == at),
             (Choice::Deafen(at), _) => self.cut(|_, to| to == at),
             (Choice::Isolate(at), _) => self.cut(|from, to| from == at || to == at),
+            (Choice::Part(one, other), _) => {
+                self.cut(|from, to| (from, to) == (one, other) || (from, to) == (other, one));
+            }
             (Choice::Mend, _) => self.channels.iter_mut().for_each(|channel| channel.cut = false),
             (Choice::TargetDown, _) => self.target = false,
             (Choice::TargetUp, _) => self.target = true,
@@ -356,6 +369,7 @@ impl World {
             let machine = &mut self.machines[at];
             machine.cable = true;
             machine.paused = false;
+            machine.slow_until = None;
             let answer = machine.slow.take();
             machine.inbox.extend(answer);
             if !machine.on || machine.core.is_none() {

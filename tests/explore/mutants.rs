@@ -36,7 +36,9 @@ pub(crate) fn find_all(asked: &Asked) -> (usize, usize) {
         .filter(named)
         .collect();
     // A world in which the core goes wrong by itself proves nothing about its mistakes.
-    let sound: Vec<&'static str> = crate::on_both_cores(settings::all(None), |setting| {
+    let chosen = |setting: &Arc<Setting>| asked.world.as_ref().is_none_or(|name| name == setting.name);
+    let candidates = settings::all(None).into_iter().filter(chosen).collect();
+    let sound: Vec<&'static str> = crate::on_both_cores(candidates, |setting| {
         search(setting, Limits { first: true, faults: 1, ..asked.limits }).violations.is_empty()
     })
     .into_iter()
@@ -49,10 +51,9 @@ pub(crate) fn find_all(asked: &Asked) -> (usize, usize) {
     let mut found_all = 0;
     for mutant in wanted {
         let began = Instant::now();
-        let chosen = |setting: &Arc<Setting>| {
-            sound.contains(&setting.name) && asked.world.as_ref().is_none_or(|name| name == setting.name)
-        };
-        let settings: Vec<Arc<Setting>> = settings::all(Some(mutant)).into_iter().filter(chosen).collect();
+        let chosen = |setting: &Arc<Setting>| sound.contains(&setting.name);
+        let settings: Vec<Arc<Setting>> =
+            settings::all(Some(mutant)).into_iter().rev().filter(chosen).collect();
         let done = std::sync::atomic::AtomicBool::new(false);
         let results: Vec<(Arc<Setting>, Found)> = crate::on_both_cores(settings, |setting| {
             if done.load(std::sync::atomic::Ordering::Relaxed) {

@@ -108,6 +108,7 @@ impl World {
             stops,
             inbox,
             slow,
+            slow_until,
             cable,
             fed,
         } = machine;
@@ -130,6 +131,7 @@ impl World {
         out.word(stops.len() as u64);
         stops.iter().for_each(|ticket| Self::print_ticket(machine, *ticket, out));
         out.word(inbox.len() as u64);
+        out.word(slow_until.map_or(0, |until| 1 + until.saturating_sub(self.tick)));
         inbox.iter().chain(slow).for_each(|input| Self::print_input(machine, input, out));
         let timeout = self.setting.config.watchdog.as_ref().map_or(Span::ZERO, |watchdog| watchdog.timeout);
         out.word((now - fed.unwrap_or(now)).min(timeout).0);

@@ -22,6 +22,7 @@ const SERVICE: Faults = Faults {
     lose: false,
     delay: false,
     links: false,
+    part: false,
     cable: true,
     target: true,
     crash: true,
@@ -42,11 +43,11 @@ pub(crate) fn all(mutant: Option<Mutant>) -> Vec<Arc<Setting>> {
     let pair = ["a", "b"];
     let three = ["a", "b", "c"];
     let mut settings = Vec::new();
-    let mut add = |name, config: Config, faults, skew| {
-        settings.push(Arc::new(setting(name, config, faults, skew, mutant)));
+    let mut add = |name, config: Config, faults, slow| {
+        settings.push(Arc::new(Setting { mutant, ..setting(name, config, faults, slow) }));
     };
     add("pair-shared-cable", config(&pair, &[], |c| c.interfaces[0].has_link = true), SERVICE, None);
-    add("pair-own-network", config(&pair, &[], |c| failback(c)), ALL, None);
+    add("pair-own-network", config(&pair, &[], failback), ALL, None);
     add("pair-fence", config(&pair, &[], fence), Faults { fence: true, ..VOTES }, None);
     add("pair-at-least-one", config(&pair, &[], at_least_one), ALL, None);
     add("pair-and-arbiter", config(&three, &["c"], failback), VOTES, None);
@@ -58,11 +59,25 @@ pub(crate) fn all(mutant: Option<Mutant>) -> Vec<Arc<Setting>> {
     );
     add("three-nodes", config(&three, &[], |_| ()), VOTES, None);
     add("exclusive-with-watchdog", config(&three, &["c"], exclusive), VOTES, None);
+    // Few powers, so that more of each fit: a group that goes back to where it failed, by a stop that takes a moment; and
+    // voters that forget.
+    let few = Faults { part: true, ..Faults::default() };
+    let handing_over =
+        setting("handing-over", config(&three, &["c"], failback), Faults { agents: true, ..few }, None);
+    settings.push(Arc::new(Setting { mutant, slow_stops: true, ..handing_over }));
+    let forgetting =
+        setting("forgetting", config(&three, &["c"], prefer_second), Faults { kill: true, ..few }, None);
+    settings.push(Arc::new(Setting { mutant, ..forgetting }));
     settings
 }
 
 fn failback(config: &mut Config) {
     config.groups.values_mut().for_each(|group| group.failback = true);
+}
+
+/// Beats of the first node are read first: here that is not the holder's.
+fn prefer_second(config: &mut Config) {
+    config.groups.values_mut().for_each(|group| group.prefer = vec![NodeId::of("b")]);
 }
 
 fn at_least_one(config: &mut Config) {
@@ -86,20 +101,14 @@ fn fence(config: &mut Config) {
 }
 
 /// A setting; with `slow`, that machine's clock is slower than the others' by as much as the margin of a lease allows.
-fn setting(
-    name: &'static str,
-    config: Config,
-    faults: Faults,
-    slow: Option<usize>,
-    mutant: Option<Mutant>,
-) -> Setting {
+fn setting(name: &'static str, config: Config, faults: Faults, slow: Option<usize>) -> Setting {
     let nodes: Vec<NodeId> = ["a", "b", "c"].map(NodeId::of)[..config.nodes.len()].to_vec();
     let normal = if slow.is_some() { 4_000 } else { 1_000 };
     let margin = systole::cluster::margin(config.timing.deadtime).as_micros();
     let behind = normal - normal * margin / config.timing.deadtime.as_micros();
     let rates = (0..nodes.len()).map(|at| if Some(at) == slow { behind } else { normal }).collect();
     let seeds = (1..).take(nodes.len()).map(|place| seed(place * 130, config.timing.deadtime * 2)).collect();
-    Setting { name, config: Arc::new(config), nodes, rates, faults, mutant, seeds }
+    Setting { name, config: Arc::new(config), nodes, rates, faults, mutant: None, slow_stops: false, seeds }
 }
 
 /// A seed whose first span up to `longest` is so many milliseconds exactly: odd times would multiply the states.

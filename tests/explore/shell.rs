@@ -13,14 +13,16 @@ use systole::types::{GroupId, Incarnation, LinkId, Sequence};
 
 use crate::world::World;
 
+/// So long a slow stop takes.
+const SLOW_TICKS: u64 = 2;
+
 /// What a step did, for whoever tells the story.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Done {
     pub(crate) at: usize,
     pub(crate) input: Option<Input>,
     pub(crate) effects: Effects,
-    /// So many of the effects that a world can see were carried out, and so many there were.
-    pub(crate) carried: usize,
+    /// So many of the effects a world can see.
     pub(crate) visible: usize,
 }
 
@@ -123,7 +125,7 @@ impl World {
             }
             self.carry(at, effect);
         }
-        Done { at, input, effects, carried, visible }
+        Done { at, input, effects, visible }
     }
 
     fn carry(&mut self, at: usize, effect: &Effect) {
@@ -187,12 +189,19 @@ impl World {
             self.check_start(at, ticket.group);
             self.machines[at].running.insert(key);
         }
+        let soon = self.tick + SLOW_TICKS;
+        let slow = self.setting.slow_stops && action == Action::Stop && self.machines[at].slow.is_none();
         let machine = &mut self.machines[at];
         machine.newest[0] = ticket.generation;
         if action == Action::Stop && runs {
             machine.stops.insert(ticket);
         }
-        machine.inbox.push_back(Input::AgentDone { ticket, outcome });
+        let answer = Input::AgentDone { ticket, outcome };
+        if slow {
+            (machine.slow, machine.slow_until) = (Some(answer), Some(soon));
+        } else {
+            machine.inbox.push_back(answer);
+        }
     }
 
     /// Answers according to truth: what stands in the others' kernels, and which cables are whole.

@@ -9,10 +9,10 @@ use crate::search::ByPrint;
 use crate::world::World;
 
 /// One state in so many is kept to be compared.
-const SAMPLE: u128 = 509;
+const SAMPLE: u128 = 67;
 
 /// So many are kept.
-const KEPT: usize = 2_000;
+const KEPT: usize = 5_000;
 
 /// A kept state is compared so often.
 const OFTEN: u32 = 3;
@@ -25,7 +25,7 @@ pub(crate) struct Twins {
 
 impl Twins {
     pub(crate) fn keep(&mut self, print: u128, world: &World) {
-        if print % SAMPLE == 0 && self.kept.len() < KEPT {
+        if print.is_multiple_of(SAMPLE) && self.kept.len() < KEPT {
             self.kept.entry(print).or_insert_with(|| (world.clone(), 0));
         }
     }

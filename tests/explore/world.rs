@@ -21,7 +21,10 @@ pub(crate) struct Setting {
     /// Microseconds that each machine's clock shows for a tick of true time.
     pub(crate) rates: Vec<u64>,
     pub(crate) faults: Faults,
+    #[cfg_attr(not(feature = "mutants"), allow(dead_code, reason = "nobody errs without the feature"))]
     pub(crate) mutant: Option<Mutant>,
+    /// A stop takes a moment; otherwise agents answer at once.
+    pub(crate) slow_stops: bool,
     /// Of each machine's generator, before every step.
     pub(crate) seeds: Vec<u64>,
 }
@@ -36,6 +39,8 @@ pub(crate) struct Faults {
     pub(crate) delay: bool,
     /// Make a node dumb or deaf or both, for as long as he likes.
     pub(crate) links: bool,
+    /// Let two nodes not hear each other.
+    pub(crate) part: bool,
     /// Cut one node's service cable.
     pub(crate) cable: bool,
     /// Take the ping target away.
@@ -96,6 +101,8 @@ pub(crate) struct Machine {
     pub(crate) inbox: VecDeque<Input>,
     /// An agent that takes its time.
     pub(crate) slow: Option<Input>,
+    /// When it is done by itself; otherwise when the adversary says.
+    pub(crate) slow_until: Option<u64>,
     pub(crate) cable: bool,
     /// When the watchdog was fed, on the own clock; unarmed before the first time.
     pub(crate) fed: Option<Span>,
@@ -139,6 +146,7 @@ impl World {
             stops: BTreeSet::new(),
             inbox: VecDeque::new(),
             slow: None,
+            slow_until: None,
             cable: true,
             fed: None,
             newest: [0; 3],
@@ -222,6 +230,7 @@ impl World {
         machine.inbox.clear();
         machine.stops.clear();
         machine.slow = None;
+        machine.slow_until = None;
         for from in 0..self.machines.len() {
             let channel = self.channel(from, at);
             channel.fresh.clear();
