@@ -12,7 +12,9 @@ use std::time::Instant;
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
-use systole::wire::frame;
+use systole::beat::Beat;
+use systole::types::Sequence;
+use systole::wire::{body, frame};
 
 /// Rounds of which the median is taken.
 const ROUNDS: usize = 301;
@@ -34,12 +36,15 @@ fn wire() {
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for (nodes, groups) in [(2, 2), (16, 16), (128, 1), (128, 128)] {
         let per_round = 64;
-        let (mut bare, mut whole, mut seal) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bare, mut whole, mut seal, mut decode) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut plain = Vec::new();
         let (mut alice, mut bob, mut sequence, mut bytes) = (beats::alice(), beats::bob(), 0, 0);
+        let text = beats::healthy(nodes, groups, 1);
+        body::encode(&text, &mut plain).expect("within the limits");
         let (key, clear) = (cipher_key(&aead::AES_256_GCM), Aad::from([0; frame::HEADER_BYTES]));
         for _ in 0..ROUNDS {
-            let texts: Vec<_> =
-                (0..per_round).map(|at| beats::healthy(nodes, groups, sequence + 1 + at)).collect();
+            let numbered = |at| Beat { sequence: Sequence(sequence + 1 + at), ..text.clone() };
+            let texts: Vec<_> = (0..per_round).map(numbered).collect();
             sequence += per_round;
             let (sealed, nanoseconds) = timed(per_round, || {
                 texts.iter().map(|beat| alice.seal(beat).expect("a new beat")).collect::<Vec<_>>()
@@ -57,6 +62,17 @@ fn wire() {
                 key.open_in_place(nonce(), clear, &mut part[frame::HEADER_BYTES..]).is_ok()
             };
             bare.push(timed(per_round, || assert!(same.iter_mut().flatten().all(open))).1);
+            decode.push(
+                timed(per_round, || {
+                    texts.iter().for_each(|_| {
+                        assert!(
+                            body::decode(beats::ALICE, text.incarnation, text.sequence, black_box(&plain))
+                                .is_ok()
+                        )
+                    })
+                })
+                .1,
+            );
             let mut arrived = sealed.clone();
             whole.push(
                 timed(per_round, || {
@@ -66,8 +82,9 @@ fn wire() {
             );
         }
         let [bare, whole, seal] = [bare, whole, seal].map(middle);
+        let decode = middle(decode);
         println!(
-            "| {nodes} | {groups} | {bytes} | {bare:.0} | {whole:.0} | {:.2} | {seal:.0} |",
+            "| {nodes} | {groups} | {bytes} | {bare:.0} | {whole:.0} | {:.2} | {seal:.0} | {decode:.0} |",
             whole / bare
         );
     }

@@ -467,8 +467,3 @@ fn draw_persistent(plan: &mut Plan, rng: &mut Rng) {
 pub(crate) fn survives_alone(config: &Config) -> bool {
     config.nodes.len() > 2 || config.tiebreak.method != TiebreakMethod::None
 }
-
-/// A time of so many keepalives, for plans written by hand.
-pub(crate) fn span(micros: u64) -> Span {
-    Span(micros)
-}

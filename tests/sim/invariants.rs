@@ -374,33 +374,34 @@ impl World {
 
     /// Whether every group is held exactly once by these machines: the lease, and all that runs under it.
     pub(crate) fn held_once(&self, by: impl Fn(usize) -> bool) -> Result<(), String> {
-        for (&group, found) in &self.config.groups {
-            let stands = |node: &usize| {
-                self.machines[*node].alive() && self.machines[*node].kernel.stands(group, self.now)
-            };
-            let holders: Vec<usize> =
-                (0..self.machines.len()).filter(|&node| by(node)).filter(stands).collect();
-            let [holder] = holders[..] else {
-                return Err(format!("{} is held by {} nodes", found.name, holders.len()));
-            };
-            if !self.machines[holder].serves(group, &self.config) {
-                return Err(format!("{} is not served whole on {}", found.name, self.machines[holder].name));
-            }
-            let cold = |place: &(GroupId, u16)| {
-                place.0 == group && found.resources.get(usize::from(place.1)).is_some_and(|r| !r.warm)
-            };
-            let second = (0..self.machines.len())
-                .filter(|&node| by(node) && node != holder && self.machines[node].on)
-                .find(|&node| {
-                    let machine = &self.machines[node];
-                    let member = self.config.nodes.contains_key(&machine.id);
-                    member && machine.running.iter().filter(|place| !machine.dirty.contains(place)).any(cold)
-                });
-            if let Some(second) = second {
-                return Err(format!("{} also runs on {}", found.name, self.machines[second].name));
-            }
+        self.config.groups.keys().try_for_each(|group| self.group_held_once(*group, &by))
+    }
+
+    pub(crate) fn group_held_once(&self, group: GroupId, by: impl Fn(usize) -> bool) -> Result<(), String> {
+        let Some(found) = self.config.groups.get(&group) else { return Ok(()) };
+        let stands = |node: &usize| {
+            self.machines[*node].alive() && self.machines[*node].kernel.stands(group, self.now)
+        };
+        let holders: Vec<usize> = (0..self.machines.len()).filter(|&node| by(node)).filter(stands).collect();
+        let [holder] = holders[..] else {
+            return Err(format!("{} is held by {} nodes", found.name, holders.len()));
+        };
+        if !self.machines[holder].serves(group, &self.config) {
+            return Err(format!("{} is not served whole on {}", found.name, self.machines[holder].name));
         }
-        Ok(())
+        let cold = |place: &&(GroupId, u16)| {
+            place.0 == group && found.resources.get(usize::from(place.1)).is_some_and(|r| !r.warm)
+        };
+        // What was released dirty was told; who is no member any more is the operator's.
+        let second = (0..self.machines.len()).filter(|&node| by(node) && node != holder).find(|&node| {
+            let machine = &self.machines[node];
+            let member = self.config.nodes.contains_key(&machine.id);
+            member && machine.on && machine.running.difference(&machine.dirty).any(|place| cold(&place))
+        });
+        match second {
+            Some(second) => Err(format!("{} also runs on {}", found.name, self.machines[second].name)),
+            None => Ok(()),
+        }
     }
 
     /// Who holds a group now, by its kernel.

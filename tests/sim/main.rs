@@ -15,6 +15,8 @@ mod mutants;
 mod network;
 mod node;
 mod report;
+mod scenario;
+mod script;
 mod search;
 mod shell;
 mod timeline;
@@ -56,12 +58,19 @@ fn main() -> ExitCode {
     let tally = match words.0.first().map(String::as_str) {
         Some("search") => search_seeds(&words, 5_000),
         Some("seed") => one_seed(&words),
+        Some("scenarios") => {
+            let name = words.0.get(1).filter(|word| !word.starts_with('-')).map_or("", String::as_str);
+            scenario::run(name, words.has("--timeline"))
+        }
         Some("mutants") => run_mutants(&words),
         Some(other) if !other.starts_with('-') => {
             println!("there is no `{other}`: search, seed, mutants, scenarios");
             Tally { passed: 0, failed: 1 }
         }
-        Some(_) | None => search_seeds(&words, 300),
+        Some(_) | None => {
+            let (told, searched) = (scenario::run("", false), search_seeds(&words, 300));
+            Tally { passed: told.passed + searched.passed, failed: told.failed + searched.failed }
+        }
     };
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -198,8 +198,10 @@ impl World {
         }
         let memory = machine.memory.clone();
         if memory.is_none() {
-            machine.kernel.elements.clear();
+            self.note_elements_gone(node);
+            self.machines[node].kernel.elements.clear();
         }
+        let machine = &mut self.machines[node];
         let start = Start {
             config: Arc::clone(&machine.config),
             node: machine.id,
