@@ -106,6 +106,8 @@ pub struct Claim {
 pub enum Phase {
     /// Wants the lease, and runs nothing.
     Claiming,
+    /// Has the lease of an exclusive group, and runs nothing until its last holder cannot run it any more.
+    Waiting,
     /// Has the lease; resources are being started.
     Starting,
     /// Has the lease; everything runs.
@@ -117,9 +119,17 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Has, or had, the lease: something of the group may run there.
+    /// Has, or had, the lease.
     pub fn occupies(self) -> bool {
         self != Self::Claiming
+    }
+
+    /// Something of the group may run there, or ran there a moment ago.
+    pub fn runs(self) -> bool {
+        match self {
+            Self::Claiming | Self::Waiting => false,
+            Self::Starting | Self::Held | Self::Stopping | Self::Blocked => true,
+        }
     }
 }
 

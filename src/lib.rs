@@ -9,10 +9,12 @@
 //! | [`config`] | text becomes a `Config`, or every mistake at once with its place |
 //! | [`wire`] | bytes become a `Beat`, or a counted reason why not |
 //! | [`cluster`] | the pure core: liveness, leases, evidence, planner, groups, journal |
+//! | [`cli`] | the commands, one file each |
 //!
 //! `ARCHITECTURE.md` is the tour, `docs/protocol.md` the heart.
 
 pub mod beat;
+pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod rng;

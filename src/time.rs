@@ -128,6 +128,13 @@ impl Add<Span> for Moment {
     }
 }
 
+impl Sub<Span> for Moment {
+    type Output = Self;
+    fn sub(self, span: Span) -> Self {
+        Self { boot: self.boot - span, raw: self.raw - span }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,6 +47,10 @@ impl Core {
                 self.wake_in(left);
                 return;
             }
+            // One claim was in vain already: a voter still grants it to somebody whom we may not hear.
+            if self.granted_to_another(group) {
+                return;
+            }
         }
         let because = if tenure.plan.owner == Some(self.me) {
             tenure.plan.because
@@ -61,11 +65,18 @@ impl Core {
         }
     }
 
+    fn granted_to_another(&self, group: GroupId) -> bool {
+        let granted = |peer: &super::Peer| peer.live_beat().and_then(|beat| beat.grants.get(&group)).copied();
+        self.holder(group).is_none()
+            && self.peers.values().filter_map(granted).any(|grant| grant.holder != self.me)
+    }
+
     /// A majority must be up; of a pair, something must stand in for the absent one.
     fn may_claim(&mut self, group: GroupId, fx: &mut Effects) -> bool {
         let Some(promise) = self.groups.get(&group).map(|tenure| tenure.group.promise) else { return false };
-        if promise == Promise::AtLeastOne {
-            return true;
+        if promise == Promise::AtLeastOne && !self.starting {
+            // An address that answers is served, whoever it is that we don't hear.
+            return self.rival_answers(group).is_none();
         }
         self.majority_up() || self.stand_in_allows(group, fx)
     }
@@ -99,7 +110,11 @@ impl Core {
         let wait =
             self.lease_length() * LEASES_TO_WIN + self.config.timing.keepalive * PATIENCE * (before + 1);
         let Some(tenure) = self.groups.get(&group) else { return false };
-        if tenure.group.after.iter().any(|first| self.holder(*first).is_none()) {
+        let leads =
+            |leader| self.groups.get(&leader).is_some_and(|leader| leader.plan.owner == Some(self.me));
+        let misplaced = tenure.group.with.is_some_and(|leader| !leads(leader));
+        let avoided = self.orders.avoided(group) == Some(self.me);
+        if misplaced || avoided || tenure.group.after.iter().any(|first| !self.is_served(*first)) {
             return false;
         }
         let left = wait - self.now.since(tenure.quiet_since);
@@ -211,6 +226,8 @@ impl Core {
     /// What is held here is kept, unless the plan has another owner who claims it, or another holder is met.
     fn keep_or_give(&mut self, group: GroupId, fx: &mut Effects) {
         self.note_shown(group);
+        self.note_parted(group, fx);
+        self.fulfil_order(group, fx);
         if self.yield_on_meeting(group, fx) || self.yield_to_answers(group, fx) {
             return;
         }
@@ -312,6 +329,20 @@ impl Core {
         }
     }
 
+    fn note_parted(&mut self, group: GroupId, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get(&group) else { return };
+        let Some(other) = tenure.met else { return };
+        let claims = self.peers.get(&other).and_then(|peer| peer.live_beat()?.claims.get(&group));
+        let holds = claims.is_some_and(|claim| claim.phase.runs());
+        if holds || self.rival_answers(group).is_some() {
+            return;
+        }
+        if let Some(tenure) = self.groups.get_mut(&group) {
+            tenure.met = None;
+        }
+        fx.push(Effect::Announce { group });
+    }
+
     /// The groups that this node would give away, and to whom.
     pub(super) fn handovers(&self) -> impl Iterator<Item = (GroupId, NodeId)> {
         self.groups.iter().filter_map(|(id, tenure)| Some((*id, self.heir(tenure)?)))
@@ -336,14 +367,17 @@ impl Core {
 
     /// A holder that leaves its claim out in the same life has stopped everything.
     pub(super) fn note_releases(&mut self, before: Option<&Beat>, beat: &Beat) {
+        for (group, _) in beat.claims.iter().filter(|(_, claim)| claim.phase.occupies()) {
+            if let Some(tenure) = self.groups.get_mut(group) {
+                tenure.released_at = None;
+            }
+        }
         let Some(before) = before.filter(|before| before.incarnation == beat.incarnation) else { return };
+        let said_after = self.said_after(beat);
         for (group, claim) in &before.claims {
-            let released = claim.phase.occupies() && !beat.claims.contains_key(group);
+            let released = claim.phase.runs() && !beat.claims.contains_key(group);
             if let Some(tenure) = self.groups.get_mut(group).filter(|_| released) {
-                tenure.released_at = Some(self.now);
-                if tenure.met.take() == Some(beat.sender) {
-                    tenure.announce_again = true;
-                }
+                tenure.released_at = said_after;
             }
         }
     }

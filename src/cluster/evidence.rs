@@ -25,48 +25,52 @@ const SHORTEST_WAIT: Span = Span::millis(2);
 /// The probes of a pair.
 #[derive(Clone, Debug)]
 pub(super) struct Evidence {
-    watches: BTreeMap<InterfaceId, Watch>,
+    pub(super) watches: BTreeMap<InterfaceId, Watch>,
     /// Receipt of the last answer of a group's address.
-    answered: BTreeMap<GroupId, Moment>,
+    pub(super) answered: BTreeMap<GroupId, Moment>,
     /// "Its address answers, but no beats come" was told for these.
-    told: BTreeSet<GroupId>,
-    rounds: u64,
+    pub(super) told: BTreeSet<GroupId>,
+    pub(super) rounds: u64,
     /// The slowest of the recent pings.
-    round_trip: Span,
+    pub(super) round_trip: Span,
 }
 
 /// One service interface.
 #[derive(Clone, Debug)]
-struct Watch {
-    carrier: bool,
+pub(super) struct Watch {
+    pub(super) carrier: bool,
     /// There is something to ping.
-    targets: bool,
-    active: bool,
-    asked: VecDeque<Asked>,
+    pub(super) targets: bool,
+    pub(super) active: bool,
+    /// When its first round was asked.
+    pub(super) begun: Moment,
+    pub(super) asked: VecDeque<Asked>,
     /// The sending of the newest ping that was answered.
-    pinged: Option<Moment>,
+    pub(super) pinged: Option<Moment>,
     /// Addresses that did not answer in any round since, and in how many; each with an answered ping.
-    silent: BTreeMap<GroupId, Silence>,
+    pub(super) silent: BTreeMap<GroupId, Silence>,
     /// Addresses that answered in every round since.
-    answering: BTreeMap<GroupId, Moment>,
+    pub(super) answering: BTreeMap<GroupId, Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Silence {
-    since: Moment,
-    rounds: usize,
+pub(super) struct Silence {
+    pub(super) since: Moment,
+    pub(super) rounds: usize,
 }
 
 /// One round of questions.
 #[derive(Clone, Debug)]
-struct Asked {
-    round: Round,
-    at: Moment,
-    groups: Vec<GroupId>,
-    ping: bool,
-    answered: BTreeSet<GroupId>,
+pub(super) struct Asked {
+    pub(super) round: Round,
+    pub(super) at: Moment,
+    /// The sending of the newest beat before it.
+    pub(super) beat_at: Option<Moment>,
+    pub(super) groups: Vec<GroupId>,
+    pub(super) ping: bool,
+    pub(super) answered: BTreeSet<GroupId>,
     /// No answer is waited for any more.
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 impl Watch {
@@ -75,6 +79,7 @@ impl Watch {
             carrier: true,
             targets,
             active: false,
+            begun: Moment::default(),
             asked: VecDeque::new(),
             pinged: None,
             silent: BTreeMap::new(),
@@ -234,8 +239,12 @@ impl Core {
             self.wake_in(wait);
             return;
         }
+        let beat_at = self.voice.newest().map(|(_, spoken)| spoken.at);
         let begins = !watch.active;
         watch.active = true;
+        if begins {
+            watch.begun = now;
+        }
         self.evidence.rounds += 1;
         let round = Round(self.evidence.rounds);
         if watch.asked.len() == REMEMBERED {
@@ -245,6 +254,7 @@ impl Core {
         watch.asked.push_back(Asked {
             round,
             at: now,
+            beat_at,
             groups: groups_asked,
             ping: false,
             answered,
@@ -268,12 +278,22 @@ impl Core {
     /// An answer to a round.
     pub(super) fn answered(&mut self, round: Round, from: Answerer) {
         let now = self.now;
-        for watch in self.evidence.watches.values_mut() {
+        for (interface, watch) in &mut self.evidence.watches {
+            let linked = self.config.interfaces.get(usize::from(interface.0)).is_some_and(|it| it.has_link);
             let Some(asked) = watch.asked.iter_mut().find(|asked| asked.round == round) else { continue };
             match from {
                 Answerer::Target => {
                     asked.ping = true;
-                    watch.pinged = watch.pinged.max(Some(asked.at));
+                    // An answered ping says that the cable was whole when it was asked. The other counts from the last it
+                    // saw of this node: the newest beat over that cable; without a link there, the last of its own probes,
+                    // which may be a keepalive old, and of which one must have come first.
+                    let keepalive = self.config.timing.keepalive;
+                    let (seen, counts) = if linked {
+                        (asked.beat_at.unwrap_or_default(), asked.beat_at.is_some())
+                    } else {
+                        (asked.at - keepalive, asked.at >= watch.begun + keepalive)
+                    };
+                    watch.pinged = watch.pinged.max(Some(seen).filter(|_| counts));
                     let took = now.since(asked.at);
                     self.evidence.round_trip = took.max(self.evidence.round_trip * 3 / 4);
                 }
@@ -318,12 +338,17 @@ impl Core {
                 None => return false,
             }
         }
+        let second = self.held_last(group, other);
+        if second {
+            // Both may think so, where one could not see the other hold it: then ranks tell them apart.
+            let ranks_second = self.rank(group, self.me) > self.rank(group, other);
+            owed = owed + self.lease_length() + self.lease_length() / if ranks_second { 2 } else { u64::MAX };
+        }
         if silent < owed && !self.mutation.is(Mutant::EvidenceWindowCutShort) {
             self.wake_in(owed - silent);
             return false;
         }
         let interfaces = tenure.group.interfaces.clone();
-        let second = self.held_last(group, other);
         let silent_on =
             |core: &mut Self, interface: &InterfaceId| core.silent_on(*interface, group, owed, second);
         let silent_everywhere = interfaces.iter().all(|interface| silent_on(self, interface));
@@ -374,7 +399,7 @@ impl Core {
         let Some(silence) = watch.silent.get(&group).filter(|silence| silence.rounds >= needed) else {
             return false;
         };
-        let patience = if second { self.lease_length() } else { Span::ZERO };
+        let patience = if second { owed } else { Span::ZERO };
         let patience = patience - now.at_least_since(silence.since);
         let since_answer = self.evidence.answered.get(&group).map(|at| now.at_least_since(*at));
         let owed = if has_link && !exclusive { Span::ZERO } else { owed - since_answer.unwrap_or(owed) };
@@ -396,7 +421,7 @@ impl Core {
             TiebreakMethod::Evidence => self.pinged(&tenure.group.interfaces).map(|at| (at, Votes::Evidence)),
             // The other cannot take it without switching this node off first.
             TiebreakMethod::Fence => Some((self.now, Votes::Fence)),
-            TiebreakMethod::None => None,
+            TiebreakMethod::None => self.other_left().then_some((self.now, Votes::OwnAlone)),
         }
     }
 

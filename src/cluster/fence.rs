@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::beat::Beat;
 use crate::config::TiebreakMethod;
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, Incarnation, NodeId};
@@ -17,10 +18,10 @@ use super::{Core, Effect, Effects, Event, Liveness, Mutant};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fencing {
     /// Off for sure; until this life of it is followed by a later one.
-    off: BTreeMap<NodeId, Incarnation>,
-    under_way: BTreeMap<NodeId, u64>,
-    failed_at: BTreeMap<NodeId, Moment>,
-    generation: u64,
+    pub(super) off: BTreeMap<NodeId, Incarnation>,
+    pub(super) under_way: BTreeMap<NodeId, u64>,
+    pub(super) failed_at: BTreeMap<NodeId, Moment>,
+    pub(super) generation: u64,
 }
 
 impl Fencing {
@@ -41,10 +42,20 @@ impl Core {
         }
     }
 
-    /// A node that is heard again is not off.
+    /// A node of which anybody has heard a later life is not off.
     fn forget_the_returned(&mut self) {
-        let peers = &self.peers;
-        self.fencing.off.retain(|node, _| !peers.get(node).is_some_and(super::Peer::up));
+        let Self { fencing, peers, .. } = self;
+        fencing.off.retain(|node, life| {
+            let heard = |peer: &super::Peer| {
+                peer.beat()
+                    .and_then(|beat| beat.heard.get(node))
+                    .is_some_and(|heard| heard.incarnation > *life)
+            };
+            let returned = peers.get(node).is_some_and(|peer| {
+                peer.up() || peer.newest().is_some_and(|(beat, _)| beat.incarnation > *life)
+            });
+            !returned && !peers.values().any(heard)
+        });
     }
 
     fn in_the_way(&mut self) -> BTreeSet<NodeId> {
@@ -53,7 +64,7 @@ impl Core {
             |tenure: &super::groups::Tenure| tenure.group.exclusive && tenure.plan.owner == Some(self.me);
         let by_fence = self.voters.now.method == TiebreakMethod::Fence
             || self.config.watchdog.is_none() && self.groups.values().any(exclusive);
-        if by_fence {
+        if by_fence && !self.other_left() {
             nodes.extend(self.other_of_pair().filter(|other| self.is_down(*other)));
         }
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
@@ -129,7 +140,8 @@ impl Core {
     pub(super) fn fence_allows(&self) -> bool {
         let Some(other) = self.other_of_pair() else { return false };
         let careless = self.mutation.is(Mutant::TakesWithoutFence) && self.is_down(other);
-        self.voters.now.method == TiebreakMethod::Fence && (careless || self.fencing.is_off(other))
+        let gone = careless || self.fencing.is_off(other) || self.is_down(other) && self.other_left();
+        self.voters.now.method == TiebreakMethod::Fence && gone
     }
 
     /// How long an exclusive group still waits for whoever may run it; `None`: until a fence agent or a person says so.
@@ -138,8 +150,8 @@ impl Core {
         if !tenure.group.exclusive || self.mutation.is(Mutant::NoExclusiveWait) {
             return Some(Span::ZERO);
         }
-        let half = self.lease_length() / 2;
-        let clean = tenure.released_at.is_some_and(|at| won.at_most_since(at) < half && won >= at);
+        let fresh = |at: Moment| won.at_most_since(at) < self.lease_length() / 2 && won >= at;
+        let clean = tenure.released_at.is_some_and(fresh) && self.all_configured_alike();
         if clean || self.not_clear(group).is_empty() {
             return Some(Span::ZERO);
         }
@@ -158,19 +170,48 @@ impl Core {
         timeout + super::margin(timeout) * 2
     }
 
-    /// The nodes that may still run this group: neither off for sure, nor here and saying that they hold nothing of it.
+    /// The nodes that may own something, but for this one.
+    fn other_owners(&self) -> impl Iterator<Item = NodeId> {
+        let arbiter = |node: &NodeId| self.config.nodes.get(node).is_some_and(|node| node.arbiter);
+        self.voters.all().into_iter().filter(move |node| *node != self.me && !arbiter(node))
+    }
+
+    /// The moment after which a beat was made, by our clock: when we sent the beat of ours that it names. When it came says
+    /// nothing: it may have waited here while we were away.
+    pub(super) fn said_after(&self, beat: &Beat) -> Option<Moment> {
+        let heard = beat.heard.get(&self.me).filter(|heard| heard.incarnation == self.incarnation)?;
+        self.voice.sent(heard.sequence).map(|spoken| spoken.at)
+    }
+
+    /// The other of a pair has left in good order: it runs nothing, claims nothing, and will not in that life.
+    pub(super) fn other_left(&self) -> bool {
+        let newest = self.other_of_pair().and_then(|other| self.peers.get(&other)?.newest());
+        newest.is_some_and(|(beat, _)| beat.flags.leaving && beat.claims.is_empty())
+    }
+
+    /// Every node that may own something had our configuration when it was last heard: so its leases have our length.
+    fn all_configured_alike(&self) -> bool {
+        self.other_owners().all(|node| {
+            self.peers.get(&node).and_then(|peer| peer.beat()).is_some_and(|beat| beat.config == self.digest)
+        })
+    }
+
+    /// The nodes that may still run this group: neither off for sure, nor here and saying just now that they hold nothing
+    /// of it. Who said so within half a lease cannot have won and lost it since.
     fn not_clear(&self, group: GroupId) -> BTreeSet<NodeId> {
-        let owners =
-            self.voters.all().into_iter().filter(|node| {
-                *node != self.me && self.config.nodes.get(node).is_none_or(|node| !node.arbiter)
-            });
+        let half = self.lease_length() / 2;
         let clear = |node: &NodeId| {
-            let peer = self.peers.get(node).and_then(|peer| peer.live_beat());
-            self.fencing.is_off(*node)
-                || peer
-                    .is_some_and(|beat| !beat.claims.get(&group).is_some_and(|claim| claim.phase.occupies()))
+            let Some(peer) = self.peers.get(node) else { return false };
+            let said_after = peer.beat().and_then(|beat| self.said_after(beat));
+            let stale = self.mutation.is(Mutant::StaleProofOfClear);
+            let just_now = stale || said_after.is_some_and(|at| self.now.at_most_since(at) < half);
+            let holds_nothing = |beat: &std::sync::Arc<Beat>| {
+                let occupies = beat.claims.get(&group).is_some_and(|claim| claim.phase.occupies());
+                beat.config == self.digest && !occupies
+            };
+            self.fencing.is_off(*node) || just_now && peer.live_beat().is_some_and(holds_nothing)
         };
-        owners.filter(|node| !clear(node)).collect()
+        self.other_owners().filter(|node| !clear(node)).collect()
     }
 
     /// The watchdog is fed only while every exclusive group here rests on a lease, or is known to be stopped.

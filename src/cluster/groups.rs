@@ -4,6 +4,7 @@
 //! only when nothing runs any more and no element of it stands in the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::beat::{Phase, Unfit};
 use crate::config::Group;
@@ -12,13 +13,13 @@ use crate::types::{Epoch, GroupId, NodeId, Sequence};
 
 use super::planner::Plan;
 use super::resources::{Runs, Unit};
-use super::{Core, Effect, Effects, Event, LossReason, Memory, Mutant, StopReason};
+use super::{Core, Effect, Effects, Event, LossReason, Memory, Mutant, RememberedClaim, StopReason};
 
 /// A group, as far as this node is concerned.
 #[derive(Clone, Debug)]
 pub(super) struct Tenure {
     /// As it was configured when it was last started: what is stopped is what was started.
-    pub(super) group: Group,
+    pub(super) group: Arc<Group>,
     pub(super) state: State,
     pub(super) units: Vec<Unit>,
     /// Not in the configuration any more, or changed: stopped, then forgotten or begun anew.
@@ -26,8 +27,8 @@ pub(super) struct Tenure {
     pub(super) plan: Plan,
     /// Above every epoch seen.
     pub(super) epoch_seen: Epoch,
-    /// The end of the element in the kernel, if one was raised.
-    pub(super) raised: Option<Span>,
+    /// The element in the kernel, if one was raised.
+    pub(super) raised: Option<Raised>,
     /// Nobody claims before this is over.
     pub(super) back_off: Option<Moment>,
     /// When another's claim or grant of it was last seen.
@@ -54,8 +55,25 @@ pub(super) struct Tenure {
     pub(super) held_until: Option<Moment>,
     /// Another holder was met, and this node keeps the group.
     pub(super) met: Option<NodeId>,
-    /// The other holder has gone: caches may still point to it.
-    pub(super) announce_again: bool,
+}
+
+/// An element in the kernel, as last raised or renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Raised {
+    pub(super) at: Moment,
+    pub(super) length: Span,
+}
+
+impl Raised {
+    /// Its end on the boot clock, as the kernel was told.
+    pub(super) fn until(self) -> Span {
+        self.at.boot + self.length
+    }
+
+    /// What is left, by the clock on which more time has passed.
+    pub(super) fn left(self, now: Moment) -> Span {
+        self.length - now.at_most_since(self.at)
+    }
 }
 
 /// How far this node's tenure got.
@@ -85,14 +103,14 @@ pub(super) enum State {
 }
 
 impl Tenure {
-    pub(super) fn new(group: &Group, now: Moment) -> Self {
+    pub(super) fn new(group: &Group, epoch_seen: Epoch, now: Moment) -> Self {
         Self {
             units: group.resources.iter().map(|_| Unit::stopped()).collect(),
-            group: group.clone(),
+            group: Arc::new(group.clone()),
             state: State::Idle,
             outdated: false,
             plan: Plan::NOBODY,
-            epoch_seen: Epoch(0),
+            epoch_seen,
             raised: None,
             back_off: None,
             quiet_since: now,
@@ -107,7 +125,6 @@ impl Tenure {
             won_at: now,
             held_until: None,
             met: None,
-            announce_again: false,
         }
     }
 
@@ -116,7 +133,8 @@ impl Tenure {
         match self.state {
             State::Idle => None,
             State::Claiming { epoch, .. } => Some((epoch, Phase::Claiming)),
-            State::Waiting { epoch, .. } | State::Starting { epoch, .. } => Some((epoch, Phase::Starting)),
+            State::Waiting { epoch, .. } => Some((epoch, Phase::Waiting)),
+            State::Starting { epoch, .. } => Some((epoch, Phase::Starting)),
             State::Held { epoch } => Some((epoch, Phase::Held)),
             State::Stopping { epoch, .. } => Some((epoch, Phase::Stopping)),
             State::Blocked { epoch } => Some((epoch, Phase::Blocked)),
@@ -134,7 +152,7 @@ impl Tenure {
 
     /// Nothing of it runs here, warm resources included.
     pub(super) fn nothing_runs(&self) -> bool {
-        self.state == State::Idle && self.units.iter().all(|unit| unit.is_stopped())
+        self.state == State::Idle && self.units.iter().all(|unit| unit.is_stopped() || unit.is_stuck())
     }
 }
 
@@ -146,9 +164,9 @@ impl Core {
         standing: &BTreeMap<GroupId, Span>,
         fx: &mut Effects,
     ) {
-        let config = std::sync::Arc::clone(&self.config);
+        let config = Arc::clone(&self.config);
         for (id, group) in &config.groups {
-            self.groups.insert(*id, Tenure::new(group, self.now));
+            self.groups.insert(*id, Tenure::new(group, Epoch(0), self.now));
         }
         match memory {
             Some(memory) => {
@@ -162,6 +180,9 @@ impl Core {
     /// Goes on where an earlier daemon of this boot stopped (rule 11).
     fn go_on_from(&mut self, memory: &Memory, standing: &BTreeMap<GroupId, Span>, fx: &mut Effects) {
         let now = self.now;
+        for group in standing.keys().filter(|group| !memory.claims.contains_key(group)) {
+            fx.push(Effect::DropLease { group: *group });
+        }
         for (id, old) in &memory.claims {
             if self.mutation.is(Mutant::ClaimlessAfterRestart) {
                 continue;
@@ -170,12 +191,17 @@ impl Core {
             let adopts = old.phase == Phase::Held
                 && element.is_some()
                 && !self.mutation.is(Mutant::RestartAdoptsNothing);
-            let Some(tenure) = self.groups.get_mut(id) else {
-                fx.push(Effect::DropLease { group: *id });
-                continue;
-            };
+            // What the configuration does not know any more, or knows otherwise, is stopped as it was started.
+            let known = self.config.groups.get(id);
+            let tenure = self.groups.entry(*id).or_insert_with(|| Tenure::new(&old.group, Epoch(0), now));
+            tenure.outdated = !known.is_some_and(|known| super::reload::runs_alike(&old.group, known));
+            if tenure.outdated {
+                tenure.units = old.group.resources.iter().map(|_| Unit::stopped()).collect();
+                tenure.group = Arc::clone(&old.group);
+            }
             tenure.epoch_seen = old.epoch;
             if old.phase == Phase::Claiming {
+                fx.push(Effect::DropLease { group: *id });
                 self.take_back_own_grant(*id);
                 continue;
             }
@@ -185,7 +211,7 @@ impl Core {
                 .for_each(|unit| unit.runs = if adopts { Runs::Yes } else { Runs::Unknown });
             if adopts {
                 tenure.state = State::Held { epoch: old.epoch };
-                tenure.raised = element.map(|left| now.boot + *left);
+                tenure.raised = element.map(|left| Raised { at: now, length: *left });
                 tenure.units.iter_mut().for_each(|unit| unit.look_next(now));
                 self.tell(fx, Event::Adopted { group: *id, epoch: old.epoch });
                 continue;
@@ -232,19 +258,27 @@ impl Core {
                 State::Stopping { epoch, since, .. } => self.drive_stop(group, epoch, since, fx),
             }
             self.drive_warm(group, fx);
-            let again =
-                self.groups.get_mut(&group).is_some_and(|tenure| std::mem::take(&mut tenure.announce_again));
-            if again {
-                fx.push(Effect::Announce { group });
-            }
         }
     }
 
-    fn drive_idle(&mut self, group: GroupId, _fx: &mut Effects) {
+    /// What could not be stopped is tried again after each failure window.
+    fn drive_idle(&mut self, group: GroupId, fx: &mut Effects) {
+        let now = self.now;
         let Some(tenure) = self.groups.get_mut(&group) else { return };
-        if tenure.outdated && tenure.units.iter().all(Unit::is_stopped) {
-            self.renew_tenure(group);
+        if tenure.outdated && tenure.nothing_runs() {
+            return self.renew_tenure(group);
         }
+        let window = tenure.group.failure_window;
+        let mut wake = Span(u64::MAX);
+        for unit in tenure.units.iter_mut().filter(|unit| unit.is_stuck()) {
+            let left = window - unit.since_looked(now);
+            if left == Span::ZERO {
+                unit.unstick();
+            }
+            wake = wake.min(left);
+        }
+        self.wake_in(wake);
+        self.stop_unknown(group, fx);
     }
 
     fn drive_waiting(&mut self, group: GroupId, epoch: Epoch, since: Moment, fx: &mut Effects) {
@@ -287,7 +321,6 @@ impl Core {
                 return;
             }
             self.tell(fx, Event::ReleasedDirty { group, resource: place });
-            self.forget_stuck(group);
         }
         self.release(group, since, fx);
     }
@@ -355,6 +388,12 @@ impl Core {
         self.take_back_own_grant(group);
         let reason = if because == LossReason::Met { StopReason::Met } else { StopReason::LeaseLost };
         self.stop(group, reason, None, fx);
+        if because == LossReason::Met {
+            let until = self.now + self.rng.span(Span::ZERO, self.lease_length() * 2);
+            if let Some(tenure) = self.groups.get_mut(&group) {
+                tenure.back_off = Some(until);
+            }
+        }
     }
 
     pub(super) fn set_state(&mut self, group: GroupId, state: State) {
@@ -397,10 +436,14 @@ impl Core {
             tenure.unfit_told = unfit;
             if unfit.is_none() {
                 tenure.failed_at = None;
-                tenure.units.iter_mut().for_each(|unit| unit.restarts = 0);
+                for unit in &mut tenure.units {
+                    unit.restarts = 0;
+                    unit.unstick();
+                }
             }
         }
         self.changed = true;
+        self.steady_since = self.now;
         self.tell(fx, Event::Fitness { group, unfit });
     }
 
@@ -409,6 +452,14 @@ impl Core {
         if let Some(tenure) = self.groups.get_mut(&group) {
             tenure.healthy = fit;
         }
+    }
+
+    pub(super) fn remembered_claims(&self) -> BTreeMap<GroupId, RememberedClaim> {
+        let remember = |(id, tenure): (&GroupId, &Tenure)| {
+            let (epoch, phase) = tenure.claim()?;
+            Some((*id, RememberedClaim { group: Arc::clone(&tenure.group), epoch, phase }))
+        };
+        self.groups.iter().filter_map(remember).collect()
     }
 
     pub(super) fn warm_running(&self) -> BTreeSet<(GroupId, u16)> {

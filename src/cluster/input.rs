@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::beat::{Beat, Order, Phase, Subject};
-use crate::config::{Config, Resource, TiebreakMethod};
+use crate::config::{Config, Group, Resource, TiebreakMethod};
 use crate::time::{Moment, Span};
 use crate::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId, Sequence};
 
@@ -80,8 +80,10 @@ pub struct RememberedGrant {
 }
 
 /// A claim as remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RememberedClaim {
+    /// As it was configured when it was started: what is stopped is what was started.
+    pub group: Arc<Group>,
     /// Its epoch.
     pub epoch: Epoch,
     /// How far it got.

@@ -8,7 +8,7 @@ use crate::config::Promise;
 use crate::time::{Moment, Span};
 use crate::types::{Epoch, GroupId, NodeId};
 
-use super::groups::State;
+use super::groups::{Raised, State, Tenure};
 use super::{Core, Effect, Effects, Event, LossReason, Mutant, Reason, Votes};
 
 /// A kernel tick at HZ 250.
@@ -72,15 +72,19 @@ impl Core {
     }
 
     fn win(&mut self, group: GroupId, epoch: Epoch, since: Moment, backing: Backing, fx: &mut Effects) {
-        let until = self.now.boot + backing.left;
+        let raised = Raised { at: self.now, length: backing.left };
         self.set_state(group, State::Waiting { epoch, since: self.now });
         if let Some(tenure) = self.groups.get_mut(&group) {
-            tenure.raised = Some(until);
+            tenure.raised = Some(raised);
             tenure.won_at = self.now;
             tenure.met = None;
             tenure.by_evidence = matches!(backing.by, Votes::Evidence | Votes::Fence);
         }
-        fx.push(Effect::RaiseLease { group, until });
+        // A daemon that is started again must know that something may run here.
+        if !self.mutation.is(Mutant::ElementBeforeMemory) {
+            self.remember(fx);
+        }
+        fx.push(Effect::RaiseLease { group, until: raised.until() });
         self.wake_in(backing.left);
         self.tell(fx, Event::Won { group, epoch, by: backing.by, after: self.now.since(since) });
         match self.exclusive_wait_left(group, self.now) {
@@ -92,61 +96,48 @@ impl Core {
     /// The element in the kernel is renewed in steps, not with every vote: a tenth of a lease is often enough.
     fn renew(&mut self, group: GroupId, backing: Option<Backing>, fx: &mut Effects) {
         let step = self.config.timing.keepalive.min(self.lease_length() / 10) / 2;
-        let now = self.now.boot;
+        let now = self.now;
         let Some(tenure) = self.groups.get_mut(&group) else { return };
-        let Some(raised) = tenure.raised else { return };
-        if let Some(backing) = backing {
-            let until = now + backing.left;
-            if until > raised + step {
-                tenure.raised = Some(until);
-                fx.push(Effect::RenewLease { group, until });
-            }
+        let Some(old) = tenure.raised else { return };
+        let wanted = backing.map(|backing| Raised { at: now, length: backing.left });
+        let mut left = old.left(now);
+        if let Some(raised) = wanted.filter(|raised| raised.length > left + step) {
+            let revived = left == Span::ZERO;
+            tenure.raised = Some(raised);
+            left = raised.length;
+            let until = raised.until();
+            // An element that ran out stands again only by a deliberate mistake.
+            fx.push(if revived {
+                Effect::RaiseLease { group, until }
+            } else {
+                Effect::RenewLease { group, until }
+            });
         }
-        if let Some(raised) = self.groups.get(&group).and_then(|tenure| tenure.raised) {
-            self.wake_in(raised - now);
-        }
+        self.wake_in(left);
     }
 
     /// What has run out is lost, before anything else is decided.
     pub(super) fn drop_lapsed_leases(&mut self, because: LossReason, fx: &mut Effects) {
         let now = self.now;
-        let ran_out = |raised: Option<Span>| raised.is_some_and(|until| until <= now.boot);
-        let lapsed: Vec<GroupId> = self
-            .groups
-            .iter()
-            .filter(|(_, tenure)| tenure.holds() && ran_out(tenure.raised))
-            .map(|(group, _)| *group)
-            .collect();
+        if self.mutation.is(Mutant::LateGrantRevivesLease) {
+            return;
+        }
+        let ran_out = |tenure: &Tenure| {
+            tenure.holds() && tenure.raised.is_some_and(|raised| raised.left(now) == Span::ZERO)
+        };
+        let lapsed: Vec<GroupId> =
+            self.groups.iter().filter(|(_, tenure)| ran_out(tenure)).map(|(group, _)| *group).collect();
         for group in lapsed {
-            if self.mutation.is(Mutant::LateGrantRevivesLease) && self.revive(group, fx) {
-                continue;
-            }
             self.lose(group, because, fx);
         }
-    }
-
-    /// A deliberate mistake: a grant that comes too late makes a lease that ran out go on.
-    fn revive(&mut self, group: GroupId, fx: &mut Effects) -> bool {
-        let Some((epoch, _)) = self.groups.get(&group).and_then(super::groups::Tenure::claim) else {
-            return false;
-        };
-        let offer = |node| {
-            if node == self.me { self.own_vote(group, epoch) } else { self.vote_of(node, group, epoch) }
-        };
-        let granted = self.by_majority(|node| offer(node).map(|_| ())).is_some();
-        let until = self.now.boot + usable(self.lease_length());
-        if let Some(tenure) = self.groups.get_mut(&group).filter(|_| granted) {
-            tenure.raised = Some(until);
-            fx.push(Effect::RaiseLease { group, until });
-        }
-        granted
     }
 
     /// How long the lease of this claim runs on, and by whose votes.
     fn backing(&self, group: GroupId, epoch: Epoch) -> Option<Backing> {
         let promise = self.groups.get(&group)?.group.promise;
         let own = self.own_vote(group, epoch);
-        if promise == Promise::AtLeastOne {
+        let holds = self.groups.get(&group)?.holds();
+        if promise == Promise::AtLeastOne && (holds || !self.majority_up()) {
             return self.left(own?).map(|left| Backing { left, by: Votes::OwnAlone });
         }
         let offer = |node: NodeId| if node == self.me { own } else { self.vote_of(node, group, epoch) };

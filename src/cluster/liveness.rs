@@ -12,40 +12,45 @@ use crate::types::{GroupId, Incarnation, LinkId, NodeId, Sequence};
 
 use super::{Core, DownReason, Effects, Event, LinkView, Liveness, LossReason, Mutant};
 
+/// What is told of every beat of a stranger with a known name is told so often.
+const TELL_AGAIN: Span = Span::seconds(60);
+
 /// Another node, as known from its beats.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// Since when it is in the configuration (or this node runs).
-    since: Moment,
+    pub(super) since: Moment,
     /// The greatest beat heard, whether or not it hears us.
-    newest: Option<Arc<Beat>>,
+    pub(super) newest: Option<Arc<Beat>>,
     /// The newest beat that hears this incarnation: the only kind that changes claims and grants.
-    proven: Option<Arc<Beat>>,
+    pub(super) proven: Option<Arc<Beat>>,
     /// When `newest` came; moved on by our own absences.
-    heard_at: Moment,
+    pub(super) heard_at: Moment,
     /// When `proven` came, really.
-    proven_at: Moment,
+    pub(super) proven_at: Moment,
     pub(super) liveness: Liveness,
     /// Since when it is up without a gap.
     pub(super) up_since: Moment,
+    /// Since when it says the same of its fitness.
+    pub(super) steady_since: Moment,
     /// Was up at some time of this life of ours.
     pub(super) seen: bool,
-    links: BTreeMap<LinkId, Path>,
+    pub(super) links: BTreeMap<LinkId, Path>,
     /// The groups that it claimed in every beat since it hears this life of ours (for the hold-off's exception).
-    always_claimed: Option<BTreeSet<GroupId>>,
-    /// Told once for each earlier life that speaks.
-    older_life_told: Option<Incarnation>,
-    config_told: Option<u64>,
+    pub(super) always_claimed: Option<BTreeSet<GroupId>>,
+    /// When it was told that an earlier life speaks.
+    pub(super) older_life_told: Option<Moment>,
+    pub(super) config_told: Option<u64>,
 }
 
 /// A peer over one link.
 #[derive(Clone, Copy, Debug)]
-struct Path {
-    up: bool,
-    heard_at: Moment,
-    newest: (Incarnation, Sequence),
-    round_trip: Option<Span>,
-    beats: u64,
+pub(super) struct Path {
+    pub(super) up: bool,
+    pub(super) heard_at: Moment,
+    pub(super) newest: (Incarnation, Sequence),
+    pub(super) round_trip: Option<Span>,
+    pub(super) beats: u64,
 }
 
 impl Peer {
@@ -58,6 +63,7 @@ impl Peer {
             proven_at: since,
             liveness: Liveness::Unknown,
             up_since: since,
+            steady_since: since,
             seen: false,
             links: BTreeMap::new(),
             always_claimed: None,
@@ -123,7 +129,9 @@ impl Core {
     /// A beat came in. Whether it says anything new.
     pub(super) fn receive(&mut self, link: LinkId, beat: Arc<Beat>, fx: &mut Effects) -> bool {
         if beat.sender == self.me {
-            if beat.incarnation != self.incarnation {
+            let told = self.same_name_told.is_some_and(|at| self.now.since(at) < TELL_AGAIN);
+            if beat.incarnation != self.incarnation && !told {
+                self.same_name_told = Some(self.now);
                 self.tell(fx, Event::SameName { heard: beat.incarnation });
             }
             return false;
@@ -133,7 +141,11 @@ impl Core {
         let came_up = peer.hear_over(link, name, self.now);
         let known =
             peer.newest.as_ref().map_or(Default::default(), |newest| (newest.incarnation, newest.sequence));
-        let older_life = name.0 < known.0 && peer.older_life_told.replace(name.0) != Some(name.0);
+        let told = peer.older_life_told.is_some_and(|at| self.now.since(at) < TELL_AGAIN);
+        let older_life = name.0 < known.0 && !told;
+        if older_life {
+            peer.older_life_told = Some(self.now);
+        }
         if came_up {
             self.tell(fx, Event::LinkUp { node: beat.sender, link });
         }
@@ -182,6 +194,12 @@ impl Core {
     fn learn(&mut self, before: Option<&Beat>, beat: &Beat, fx: &mut Effects) {
         let sender = beat.sender;
         let Some(peer) = self.peers.get_mut(&sender) else { return };
+        let steady = |before: &Beat| {
+            before.flags == beat.flags && before.facts.unfit.keys().eq(beat.facts.unfit.keys())
+        };
+        if !before.is_some_and(steady) {
+            peer.steady_since = self.now;
+        }
         if beat.config != self.digest && peer.config_told.replace(beat.config) != Some(beat.config) {
             self.tell(fx, Event::ConfigDiffers { node: sender });
         }
@@ -320,9 +338,12 @@ impl Core {
             peer.heard_at =
                 Moment { boot: shifted.boot.min(self.now.boot), raw: shifted.raw.min(self.now.raw) };
             for path in peer.links.values_mut() {
-                path.heard_at = path.heard_at + late;
+                let shifted = path.heard_at + late;
+                path.heard_at =
+                    Moment { boot: shifted.boot.min(self.now.boot), raw: shifted.raw.min(self.now.raw) };
             }
         }
+        self.voice.was_away(late, self.now);
         self.evidence.forget_rounds();
         self.deadline = self.now.boot;
     }

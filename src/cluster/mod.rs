@@ -17,6 +17,7 @@
 //! | `orders.rs` | what operators asked for |
 //! | `speak.rs` | when to send a beat, and what it says |
 //! | `reload.rs` | what a new configuration changes |
+//! | `fingerprint.rs` | whether two cores will behave alike, for a search |
 //!
 //! The rules and why they are so: `docs/protocol.md`.
 
@@ -24,6 +25,7 @@ mod claims;
 mod event;
 mod evidence;
 mod fence;
+mod fingerprint;
 mod groups;
 mod input;
 mod lease;
@@ -46,16 +48,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use event::*;
+pub use fingerprint::{Fingerprint, Frame, Print};
 pub use input::*;
 pub use lease::{KERNEL_TICK, margin};
 pub use mutant::Mutant;
 pub use record::{Recording, replay};
 pub use view::*;
 
+use crate::beat::VoterDigests;
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::time::{Moment, Span};
-use crate::types::{GroupId, Incarnation, NodeId};
+use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
 
 use evidence::Evidence;
 use fence::Fencing;
@@ -80,6 +84,8 @@ pub struct Core {
     digest: u64,
     /// Each node's place in the order of names.
     names: BTreeMap<NodeId, usize>,
+    /// The nodes that may own something, in the order of names.
+    owners: Vec<NodeId>,
     me: NodeId,
     incarnation: Incarnation,
     mutation: Mutation,
@@ -100,8 +106,11 @@ pub struct Core {
     /// Something changed that memory must hold before the next beat.
     touched: bool,
     stored: Stored,
-    memory: Memory,
+    /// As last written.
+    memory: Option<Memory>,
     voters: VoterSets,
+    /// As every beat shows them.
+    voter_digests: VoterDigests,
     /// Since when every member of both voter sets shows that it counts both.
     first_step_shown: Option<Moment>,
     peers: BTreeMap<NodeId, Peer>,
@@ -112,6 +121,12 @@ pub struct Core {
     fencing: Fencing,
     orders: Orders,
     reach: u16,
+    /// Above every epoch of the groups that were configured away.
+    epoch_floor: Epoch,
+    /// Since when this node says the same of its fitness.
+    steady_since: Moment,
+    /// When it was told that another machine has this node's name.
+    same_name_told: Option<Moment>,
     generation: u64,
     /// Only a deliberate mistake fills it: elements that outlive the beat which says that they are gone.
     dropped_late: BTreeSet<GroupId>,
@@ -123,6 +138,8 @@ pub struct Core {
 #[derive(Clone, Copy, Debug)]
 struct Leave {
     since: Moment,
+    /// The first beat that showed that nothing is left here, and when it was sent.
+    done: Option<(Sequence, Moment)>,
     gone: bool,
 }
 
@@ -161,7 +178,7 @@ impl Core {
             leave: None,
             changed: false,
             touched: true,
-            memory: Memory::default(),
+            memory: None,
             peers: BTreeMap::new(),
             voter: Voter::new(
                 node,
@@ -176,15 +193,20 @@ impl Core {
             fencing: Fencing::default(),
             orders: Orders::new(memory.as_ref()),
             reach: 0,
+            epoch_floor: Epoch(0),
+            steady_since: now,
+            same_name_told: None,
             generation: 0,
             dropped_late: BTreeSet::new(),
             journal: VecDeque::new(),
             events: 0,
             stored,
+            voter_digests: voters.digests(),
             voters,
             first_step_shown: None,
             digest: 0,
             names: BTreeMap::new(),
+            owners: Vec::new(),
             config,
         };
         core.digest_config();
@@ -202,6 +224,7 @@ impl Core {
     /// Something happened, now.
     pub fn step(&mut self, now: Moment, input: Input, fx: &mut Effects) {
         let late = self.advance(now);
+        self.drop_after_beat(fx);
         self.lapse(late, fx);
         match input {
             Input::Timer => self.catching_up = false,
@@ -252,6 +275,7 @@ impl Core {
             self.settle(fx);
         }
         self.remember(fx);
+        self.leave_if_done(fx);
         self.wake_for_beat();
     }
 
@@ -316,13 +340,16 @@ impl Core {
 
     /// Works out once what every beat and every ranking asks of the configuration.
     fn digest_config(&mut self) {
-        let json = serde_json::to_string(&*self.config).unwrap_or_default();
+        let json =
+            serde_json::to_string(&*self.config).expect("a configuration is plain data with names as keys");
         self.digest = json
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         let mut names: Vec<(&str, NodeId)> =
             self.config.nodes.iter().map(|(id, node)| (&*node.name, *id)).collect();
         names.sort_unstable();
+        let arbiter = |node: &NodeId| self.config.nodes.get(node).is_some_and(|node| node.arbiter);
+        self.owners = names.iter().map(|(_, id)| *id).filter(|node| !arbiter(node)).collect();
         self.names = names.into_iter().enumerate().map(|(place, (_, id))| (id, place)).collect();
     }
 

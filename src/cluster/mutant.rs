@@ -39,11 +39,15 @@ pub enum Mutant {
     RestartAdoptsNothing,
     ForgetsFailures,
     PlanIgnoresHolder,
+    ElementBeforeMemory,
+    WordShortened,
+    StaleProofOfClear,
+    RepairsUnderRunning,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 38] = [
         Self::ClaimantCountsItselfAlways,
         Self::HeardTakenAsGrant,
         Self::GrantShownBeforeCommitted,
@@ -78,6 +82,10 @@ impl Mutant {
         Self::RestartAdoptsNothing,
         Self::ForgetsFailures,
         Self::PlanIgnoresHolder,
+        Self::ElementBeforeMemory,
+        Self::WordShortened,
+        Self::StaleProofOfClear,
+        Self::RepairsUnderRunning,
     ];
 }
 

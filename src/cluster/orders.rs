@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use crate::beat::{Beat, Order, Subject, Wish};
 use crate::types::{GroupId, NodeId};
 
-use super::{Command, Core, Effects, Event, Leave, Memory, RefusedReason, StopReason};
+use super::{Command, Core, Effects, Event, Leave, Memory, RefusedReason, StopReason, Unable};
 
 /// The orders that are known here.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Orders(BTreeMap<Subject, Order>);
+pub(super) struct Orders(pub(super) BTreeMap<Subject, Order>);
 
 impl Orders {
     pub(super) fn new(memory: Option<&Memory>) -> Self {
@@ -69,7 +69,7 @@ impl Core {
             Command::FenceAck { node } => self.confirm_off(node),
             Command::Leave => {
                 let since = self.now;
-                self.leave.get_or_insert(Leave { since, gone: false });
+                self.leave.get_or_insert(Leave { since, done: None, gone: false });
             }
         }
     }
@@ -88,6 +88,18 @@ impl Core {
         if !subject_known || !target_known {
             self.tell(fx, Event::Refused { subject, because: RefusedReason::Unknown });
             return;
+        }
+        if let (Subject::Group(id), Wish::Place(node)) = (subject, wish) {
+            let allowed = self.config.groups.get(&id).is_some_and(|group| self.may_own(group, node));
+            if !allowed {
+                let because = RefusedReason::Unable(Unable::NotAllowed);
+                return self.tell(fx, Event::Refused { subject, because });
+            }
+        }
+        // Others may know orders that this node has not heard of yet; its own would rank below them.
+        if self.starting {
+            return self
+                .tell(fx, Event::Refused { subject, because: RefusedReason::Unable(Unable::Starting) });
         }
         let version = self.orders.next_version();
         self.take_order(subject, Order { version, wish }, fx);
@@ -128,7 +140,10 @@ impl Core {
         };
         tenure.failed_at = None;
         tenure.back_off = None;
-        tenure.units.iter_mut().for_each(|unit| unit.restarts = 0);
+        for unit in &mut tenure.units {
+            unit.restarts = 0;
+            unit.unstick();
+        }
         self.changed = true;
         if matches!(tenure.state, super::groups::State::Blocked { .. }) {
             self.stop(group, StopReason::Failed, None, fx);

@@ -59,15 +59,26 @@ impl Core {
             owned: BTreeMap::new(),
             plans: BTreeMap::new(),
         };
-        let (led, free): (Vec<_>, Vec<_>) =
+        let (mut led, free): (Vec<_>, Vec<_>) =
             self.config.groups.iter().partition(|(_, group)| group.with.is_some());
         for (id, group) in free {
             let plan = draft.plan(*id, group);
             draft.set(*id, plan);
         }
-        for (id, group) in led {
-            let plan = draft.follow(*id, group);
-            draft.set(*id, plan);
+        // Leaders first, however long the chain; what is left then follows nobody who is planned.
+        while !led.is_empty() {
+            let led_before = led.len();
+            led.retain(|(id, group)| {
+                let ready = group.with.is_some_and(|leader| draft.plans.contains_key(&leader));
+                if ready {
+                    let plan = draft.follow(**id, group);
+                    draft.set(**id, plan);
+                }
+                !ready
+            });
+            if led.len() == led_before {
+                break;
+            }
         }
         draft.plans
     }
@@ -100,10 +111,12 @@ impl Core {
     fn sees_majority(&self, node: NodeId) -> bool {
         let deadtime = self.config.timing.deadtime;
         let Some(beat) = self.peers.get(&node).and_then(|peer| peer.live_beat()) else { return false };
-        let hears = |voter| {
-            (voter == node || beat.heard.get(&voter).is_some_and(|heard| heard.age < deadtime)).then_some(())
-        };
-        self.by_majority(hears).is_some()
+        if !self.counts_like_us(beat.voters) {
+            return false;
+        }
+        self.majority_of(|voter| {
+            voter == node || beat.heard.get(&voter).is_some_and(|heard| heard.age < deadtime)
+        })
     }
 
     /// Who holds what, as the newest beats of those that are up show it.
@@ -189,14 +202,31 @@ impl Core {
         if node == self.me { self.reach } else { beat.map_or(0, |beat| beat.facts.reach) }
     }
 
-    /// A node has been up for as long as a failback must wait.
-    fn settled_for(&self, group: &Group, node: NodeId) -> bool {
-        let since = if node == self.me {
-            self.started
-        } else {
-            self.peers.get(&node).map_or(self.now, |peer| peer.up_since)
+    /// A node has been up and fit for as long as a failback must wait. Counted alike on both sides: from when the two heard
+    /// each other, and from the last change of what it says of itself.
+    fn settled_for(&self, group: GroupId, node: NodeId, holder: NodeId) -> bool {
+        let Some(delay) = self.config.groups.get(&group).map(|group| group.failback_delay) else {
+            return true;
         };
-        self.now.since(since) >= group.failback_delay
+        let since = |peer: &super::Peer| peer.up_since.max(peer.steady_since);
+        let since = if node == self.me {
+            self.peers.get(&holder).map_or(self.now, |peer| peer.up_since.max(self.steady_since))
+        } else {
+            self.peers.get(&node).map_or(self.now, since)
+        };
+        self.now.since(since) >= delay
+    }
+
+    /// Everything of a group runs, somewhere.
+    pub(super) fn is_served(&self, group: GroupId) -> bool {
+        let held = |phase: Phase| phase == Phase::Held;
+        let here = self.groups.get(&group).and_then(|tenure| tenure.claim());
+        here.is_some_and(|(_, phase)| held(phase))
+            || self.peers.values().any(|peer| {
+                peer.live_beat()
+                    .and_then(|beat| beat.claims.get(&group))
+                    .is_some_and(|claim| held(claim.phase))
+            })
     }
 }
 
@@ -220,10 +250,23 @@ impl Draft<'_> {
     }
 
     /// Every node in the order in which the group would have them.
-    fn order(&self, id: GroupId) -> Vec<NodeId> {
-        let mut order: Vec<NodeId> = self.nodes.keys().copied().collect();
-        order.sort_by_key(|node| self.core.rank(id, *node));
-        order
+    fn order(&self, group: &Group) -> Vec<NodeId> {
+        let preferred = group.prefer.iter().filter(|node| self.nodes.contains_key(node));
+        let others = self.core.owners.iter().filter(|node| !group.prefer.contains(node));
+        preferred.chain(others).copied().collect()
+    }
+
+    /// A holder that can go on, and that nobody better can follow, keeps the group: what is most often so is seen first.
+    fn stays_at_best(&self, id: GroupId, group: &Group, holder: Option<NodeId>) -> Option<Plan> {
+        let holder = holder?;
+        let first = group.prefer.first().is_none_or(|first| *first == holder || !group.failback);
+        let ordinary = group.clone_of.is_none()
+            && group.reach != Reach::Best
+            && self.core.orders.placed(id).is_none()
+            && self.core.orders.avoided(id).is_none()
+            && !self.core.mutation.is(Mutant::PlanIgnoresHolder);
+        let able = first && ordinary && self.ability(id, group, holder).is_ok();
+        able.then_some(Plan { owner: Some(holder), because: Reason::Stays })
     }
 
     fn plan(&self, id: GroupId, group: &Group) -> Plan {
@@ -232,12 +275,15 @@ impl Draft<'_> {
         if core.orders.maintenance() {
             return Plan { owner: holder, because: Reason::Stays };
         }
-        if let Some(waits) = group.after.iter().find(|first| !self.holders.contains_key(first))
+        if let Some(waits) = group.after.iter().find(|first| !core.is_served(**first))
             && holder.is_none()
         {
             return Plan { owner: None, because: nobody(core.me, Unable::Waits(*waits)) };
         }
-        let order = self.order(id);
+        if let Some(stays) = self.stays_at_best(id, group, holder) {
+            return stays;
+        }
+        let order = self.order(group);
         let mut able = self.able(id, group, &order);
         if group.clone_of.is_some() {
             able = self.below_quota(id, group, holder, &able);
@@ -279,7 +325,7 @@ impl Draft<'_> {
             return true;
         }
         let place = |node| self.core.rank(id, node).0;
-        group.failback && place(first) < place(holder) && self.core.settled_for(group, first)
+        group.failback && place(first) < place(holder) && self.core.settled_for(id, first, holder)
     }
 
     /// At a cold start a preferred node may still come: until initdead is over the group waits for it.
@@ -349,7 +395,8 @@ impl Draft<'_> {
     fn follow(&self, id: GroupId, group: &Group) -> Plan {
         let Some(leader) = group.with else { return self.plan(id, group) };
         let Some(Plan { owner: Some(owner), .. }) = self.plans.get(&leader) else {
-            return self.plan(id, group);
+            let holder = self.holders.get(&id).copied();
+            return Plan { owner: holder, because: nobody(self.core.me, Unable::Waits(leader)) };
         };
         match self.ability(id, group, *owner) {
             Ok(()) => Plan { owner: Some(*owner), because: Reason::With(leader) },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{Config, Group};
 use crate::types::{GroupId, NodeId};
 
-use super::groups::{State, Tenure};
+use super::groups::Tenure;
 use super::liveness::Peer;
 use super::{Core, Effects, VoterSets};
 
@@ -30,10 +30,10 @@ impl Core {
         let wanted = self.config.groups.get(&id);
         match (self.groups.get_mut(&id), wanted) {
             (None, Some(group)) => {
-                self.groups.insert(id, Tenure::new(group, now));
+                self.groups.insert(id, Tenure::new(group, self.epoch_floor, now));
             }
             (Some(tenure), Some(group)) if runs_alike(&tenure.group, group) => {
-                tenure.group = group.clone();
+                tenure.group = Arc::new(group.clone());
                 tenure.outdated = false;
             }
             (Some(tenure), _) => {
@@ -51,9 +51,11 @@ impl Core {
         let Some(old) = self.groups.remove(&id) else { return };
         self.changed = true;
         if let Some(group) = self.config.groups.get(&id) {
-            let fresh = Tenure::new(group, self.now);
-            let (epoch_seen, seen_held) = (old.epoch_seen, old.seen_held);
-            self.groups.insert(id, Tenure { epoch_seen, seen_held, state: State::Idle, ..fresh });
+            let fresh = Tenure::new(group, old.epoch_seen, self.now);
+            self.groups.insert(id, Tenure { seen_held: old.seen_held, ..fresh });
+        } else {
+            // It may come back within this life: its epochs go on.
+            self.epoch_floor = self.epoch_floor.max(old.epoch_seen);
         }
     }
 
@@ -72,7 +74,7 @@ impl Core {
 }
 
 /// The same resources in the same order, so that nothing needs to stop.
-fn runs_alike(old: &Group, new: &Group) -> bool {
+pub(super) fn runs_alike(old: &Group, new: &Group) -> bool {
     old.interfaces == new.interfaces
         && old.resources.len() == new.resources.len()
         && old.resources.iter().zip(&new.resources).all(|(old, new)| {

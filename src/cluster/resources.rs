@@ -14,11 +14,13 @@ use super::{Action, Core, Effect, Effects, Event, Mutant, Outcome, StopReason, T
 pub(super) struct Unit {
     pub(super) runs: Runs,
     /// The run of an agent that is under way.
-    busy: Option<(u64, Action)>,
+    pub(super) busy: Option<(u64, Action)>,
     /// When it was last started or looked at.
-    looked: Moment,
+    pub(super) looked: Moment,
     /// Repairs in place since it was last well for a failure window.
     pub(super) restarts: u32,
+    /// When it failed last.
+    pub(super) failed_at: Moment,
 }
 
 /// Whether a resource runs here.
@@ -43,7 +45,13 @@ pub(super) fn place(index: usize) -> u16 {
 
 impl Unit {
     pub(super) fn stopped() -> Self {
-        Self { runs: Runs::No, busy: None, looked: Moment::default(), restarts: 0 }
+        Self {
+            runs: Runs::No,
+            busy: None,
+            looked: Moment::default(),
+            restarts: 0,
+            failed_at: Moment::default(),
+        }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -59,6 +67,10 @@ impl Unit {
         if self.runs == Runs::Stuck {
             self.runs = Runs::Unknown;
         }
+    }
+
+    pub(super) fn since_looked(&self, now: Moment) -> Span {
+        now.since(self.looked)
     }
 
     pub(super) fn look_next(&mut self, now: Moment) {
@@ -86,8 +98,10 @@ impl Core {
     /// Starts the next resource in order; whether there is still something to wait for.
     pub(super) fn start_next(&mut self, group: GroupId, fx: &mut Effects) -> bool {
         let Some(tenure) = self.groups.get(&group) else { return false };
-        let Some(index) = tenure.units.iter().position(|unit| unit.runs != Runs::Yes || unit.busy.is_some())
-        else {
+        let missing = |unit: &Unit| {
+            unit.runs != Runs::Yes || unit.busy.is_some_and(|(_, action)| action != Action::Monitor)
+        };
+        let Some(index) = tenure.units.iter().position(missing) else {
             return false;
         };
         let unit = tenure.units[index];
@@ -122,27 +136,82 @@ impl Core {
         true
     }
 
+    /// Stops what may run although nothing of the group is claimed here.
+    pub(super) fn stop_unknown(&mut self, group: GroupId, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get(&group) else { return };
+        let unknown = |unit: &Unit| unit.runs == Runs::Unknown && unit.busy.is_none();
+        let cold = |(_, (unit, resource)): &(usize, (&Unit, &std::sync::Arc<crate::config::Resource>))| {
+            unknown(unit) && !resource.warm
+        };
+        let next =
+            tenure.units.iter().zip(&tenure.group.resources).enumerate().find(cold).map(|(index, _)| index);
+        if let Some(index) = next {
+            self.run(group, index, Action::Stop, fx);
+        }
+    }
+
     /// Looks at what runs, and repairs what failed while repairs are left.
     pub(super) fn drive_held(&mut self, group: GroupId, fx: &mut Effects) {
-        if !self.orders.maintenance() {
-            self.look_and_repair(group, false, fx);
+        if self.orders.maintenance() {
+            return;
+        }
+        let Some(tenure) = self.groups.get(&group) else { return };
+        let gives_up = tenure.failed_at.is_some();
+        let cold = |index: &usize| !tenure.group.resources[*index].warm;
+        let broken =
+            (0..tenure.units.len()).filter(cold).find(|index| tenure.units[*index].runs != Runs::Yes);
+        match broken {
+            Some(_) if gives_up => self.look_at_all(group, false, fx),
+            Some(broken) if !self.mutation.is(Mutant::RepairsUnderRunning) => self.repair(group, broken, fx),
+            Some(_) => self.look_and_repair(group, false, fx),
+            None => self.look_at_all(group, false, fx),
+        }
+    }
+
+    /// A resource is repaired with nothing running that was started after it: those stop first, in reverse order, and are
+    /// started again, in order.
+    fn repair(&mut self, group: GroupId, broken: usize, fx: &mut Effects) {
+        let Some(tenure) = self.groups.get(&group) else { return };
+        let above = |index: &usize| {
+            let unit = &tenure.units[*index];
+            !tenure.group.resources[*index].warm && (unit.runs != Runs::No || unit.busy.is_some())
+        };
+        let index = (broken + 1..tenure.units.len()).rfind(above).unwrap_or(broken);
+        let unit = tenure.units[index];
+        if unit.busy.is_some() {
+            return;
+        }
+        match unit.runs {
+            Runs::No => self.run(group, index, Action::Start, fx),
+            Runs::Yes | Runs::Unknown | Runs::Failed => self.run(group, index, Action::Stop, fx),
+            Runs::Stuck => {}
+        }
+    }
+
+    fn look_at_all(&mut self, group: GroupId, warm: bool, fx: &mut Effects) {
+        let units = self.groups.get(&group).map_or(0, |tenure| tenure.units.len());
+        for index in 0..units {
+            let Some(tenure) = self.groups.get(&group) else { return };
+            let (unit, resource) = (tenure.units[index], &tenure.group.resources[index]);
+            if resource.warm == warm && unit.busy.is_none() && unit.runs == Runs::Yes {
+                self.look(group, index, unit, resource.monitor, fx);
+            }
         }
     }
 
     /// Warm resources run wherever the group may be, whether or not it is here.
     pub(super) fn drive_warm(&mut self, group: GroupId, fx: &mut Effects) {
         let Some(tenure) = self.groups.get(&group) else { return };
-        if !tenure.group.resources.iter().any(|resource| resource.warm) || self.orders.maintenance() {
+        if !tenure.group.resources.iter().any(|resource| resource.warm) {
             return;
         }
         if self.leaving() || tenure.outdated {
-            if tenure.state == State::Idle && self.stop_next(group, true, fx) {
-                return;
+            if tenure.state == State::Idle {
+                self.stop_next(group, true, fx);
             }
-            self.forget_stuck(group);
             return;
         }
-        if self.may_own(&tenure.group, self.me) {
+        if self.may_own(&tenure.group, self.me) && !self.orders.maintenance() {
             self.look_and_repair(group, true, fx);
         }
     }
@@ -187,6 +256,7 @@ impl Core {
         unit.busy = None;
         unit.looked = now;
         self.changed = true;
+        // Memory holds which warm resources run.
         self.touched = true;
         let well = match (action, outcome) {
             (Action::Start | Action::Monitor, Outcome::Done) => {
@@ -236,15 +306,15 @@ impl Core {
         };
         let repairs = resource.monitor.map_or(0, |monitor| monitor.restarts);
         match tenure.state {
-            State::Starting { .. } if !resource.warm => {
+            State::Starting { .. } => {
                 tenure.failed_at = Some(now);
                 self.stop(ticket.group, StopReason::Failed, None, fx);
             }
-            State::Held { .. }
-            | State::Starting { .. }
-            | State::Idle
-            | State::Claiming { .. }
-            | State::Waiting { .. } => {
+            State::Held { .. } | State::Idle | State::Claiming { .. } | State::Waiting { .. } => {
+                if now.since(unit.failed_at) > tenure.group.failure_window {
+                    unit.restarts = 0;
+                }
+                unit.failed_at = now;
                 unit.restarts += 1;
                 if unit.restarts > repairs || action == Action::Stop {
                     tenure.failed_at = Some(now);
@@ -311,15 +381,7 @@ impl Core {
                 self.tell(fx, Event::Blocked { group, resource });
             } else {
                 self.tell(fx, Event::ReleasedDirty { group, resource });
-                self.forget_stuck(group);
             }
-        }
-    }
-
-    /// It could not be stopped, an alarm was raised, and it does no harm.
-    pub(super) fn forget_stuck(&mut self, group: GroupId) {
-        if let Some(tenure) = self.groups.get_mut(&group) {
-            tenure.units.iter_mut().filter(|unit| unit.is_stuck()).for_each(|unit| unit.runs = Runs::No);
         }
     }
 }

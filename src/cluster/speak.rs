@@ -12,32 +12,37 @@ use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, VoterDigests};
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, NodeId, Sequence};
 
-use super::{Core, Effect, Effects, Memory, Mutant, RememberedClaim};
+use super::{Core, Effect, Effects, Memory, Mutant};
 
 /// After one beat, further changes wait so long and then leave together.
 const HOLD_BACK: Span = Span::millis(1);
 
-/// Beats of ours that are remembered: at one each millisecond more than four seconds, at one each keepalive far longer
-/// than any lease. An older one counts as not renewed, which is the safe side.
+/// So many keepalives a node that leaves waits to see its last beat heard.
+const LINGER: u64 = 3;
+
+/// Beats of ours that are remembered. A grant that names an older one counts as not renewed, and who shows that he heard
+/// nothing younger counts as deaf: the safe side of both.
 const LOG_LENGTH: usize = 4_096;
 
 /// What this node has said.
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
     /// The newest beats, one sequence number after the other.
-    log: VecDeque<Spoken>,
-    last: Option<Arc<Beat>>,
+    pub(super) log: VecDeque<Spoken>,
+    pub(super) last: Option<Arc<Beat>>,
     /// The newest beat that left for its news, not for the keepalive.
-    news_at: Option<Moment>,
+    pub(super) news_at: Option<Moment>,
     /// A peer began a new life and waits to see that it is heard.
-    greet: bool,
+    pub(super) greet: bool,
 }
 
 /// One beat of ours.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spoken {
     pub(super) at: Moment,
+    /// The same, moved on by our own absences: for judging who hears us.
+    pub(super) counted_from: Moment,
     /// The lease that its claims asked for.
     pub(super) lease: Span,
     /// The reach that it showed.
@@ -63,12 +68,20 @@ impl Voice {
         self.log.get(place).copied()
     }
 
-    /// When the beat after this one was sent; `None` where this is the newest.
+    /// When the beat after this one was sent, less our own absences since; `None` where this is the newest.
     pub(super) fn sent_after(&self, sequence: Sequence) -> Result<Option<Moment>, Forgotten> {
         if sequence >= self.sequence {
             return Ok(None);
         }
-        self.sent(Sequence(sequence.0 + 1)).map(|spoken| Some(spoken.at)).ok_or(Forgotten)
+        self.sent(Sequence(sequence.0 + 1)).map(|spoken| Some(spoken.counted_from)).ok_or(Forgotten)
+    }
+
+    /// We were away for so long: nobody can have heard us then, and nobody is deaf for it.
+    pub(super) fn was_away(&mut self, late: Span, now: Moment) {
+        for spoken in &mut self.log {
+            let shifted = spoken.counted_from + late;
+            spoken.counted_from = Moment { boot: shifted.boot.min(now.boot), raw: shifted.raw.min(now.raw) };
+        }
     }
 
     /// The newest beat sent.
@@ -110,16 +123,16 @@ impl Core {
         if self.voice.log.len() == LOG_LENGTH {
             self.voice.log.pop_front();
         }
-        let spoken = Spoken { at: self.now, lease: self.lease_length(), reach: self.reach };
+        let spoken =
+            Spoken { at: self.now, counted_from: self.now, lease: self.lease_length(), reach: self.reach };
         self.voice.log.push_back(spoken);
-        self.voter.renew_own(self.me, self.incarnation, self.voice.sequence, self.now);
+        let lease = self.lease_length();
+        self.voter.renew_own(self.me, self.incarnation, self.voice.sequence, lease, self.now);
         let beat = Arc::new(self.compose());
         self.voice.last = Some(Arc::clone(&beat));
         self.voice.greet = false;
         fx.push(Effect::Send(beat));
-        self.drop_after_beat(fx);
         self.feed_watchdog(fx);
-        self.leave_if_done(fx);
     }
 
     /// Wakes for the next beat.
@@ -146,7 +159,7 @@ impl Core {
         let Some(last) = &self.voice.last else { return true };
         self.voice.greet
             || last.flags != self.flags()
-            || last.voters != self.voters.digests()
+            || last.voters != self.voter_digests
             || !self.claims().eq(last.claims.iter().map(|(group, claim)| (*group, *claim)))
             || !self
                 .voter
@@ -174,7 +187,7 @@ impl Core {
             sent_at: self.now.boot,
             flags: self.flags(),
             config: self.digest,
-            voters: self.voters.digests(),
+            voters: self.voter_digests,
             heard: self.heard(),
             claims: self.claims().collect(),
             grants: self.voter.shown().collect(),
@@ -231,38 +244,49 @@ impl Core {
 
     /// Writes down what a beat will rest on.
     pub(super) fn remember(&mut self, fx: &mut Effects) {
-        if !self.touched {
+        // Before it is known what runs here, memory must not say that nothing does.
+        if !self.touched || !self.ready {
             return;
         }
         self.touched = false;
         let mut memory = Memory {
             grants: self.voter.remembered(),
-            claims: self
-                .claims()
-                .map(|(group, claim)| (group, RememberedClaim { epoch: claim.epoch, phase: claim.phase }))
-                .collect(),
+            claims: self.remembered_claims(),
             warm: self.warm_running(),
             orders: self.orders.all().clone(),
             hold_off: self.voter.holds_off(),
         };
-        if memory == self.memory {
+        if self.memory.as_ref() == Some(&memory) {
             return;
         }
         if self.mutation.is(Mutant::GrantShownBeforeCommitted) {
-            let late = std::mem::replace(&mut self.memory, memory.clone());
-            memory.grants = late.grants;
+            let late = self.memory.replace(memory.clone());
+            memory.grants = late.unwrap_or_default().grants;
             fx.push(Effect::Remember(memory));
             return;
         }
-        self.memory = memory.clone();
+        self.memory = Some(memory.clone());
         fx.push(Effect::Remember(memory));
     }
 
-    fn leave_if_done(&mut self, fx: &mut Effects) {
+    /// The last beat gives everything back, so it should arrive: the daemon stays until every peer that is up has shown
+    /// that it did, or for some keepalives.
+    pub(super) fn leave_if_done(&mut self, fx: &mut Effects) {
         let idle = self.groups.values().all(|tenure| tenure.nothing_runs());
-        if let Some(leave) = self.leave.as_mut().filter(|leave| idle && !leave.gone) {
+        let Some((newest, _)) = self.voice.newest() else { return };
+        let said = self.voice.last.as_ref().is_some_and(|last| last.flags.leaving && last.claims.is_empty());
+        let Some(leave) = self.leave.as_mut().filter(|leave| idle && said && !leave.gone) else { return };
+        let (first, since) = *leave.done.get_or_insert((newest, self.now));
+        let heard = |peer: &super::Peer| {
+            let heard = peer.newest().and_then(|(beat, _)| beat.heard.get(&self.me));
+            heard.is_some_and(|heard| heard.incarnation == self.incarnation && heard.sequence >= first)
+        };
+        let left = self.config.timing.keepalive * LINGER - self.now.since(since);
+        if left == Span::ZERO || self.peers.values().filter(|peer| peer.up()).all(heard) {
             leave.gone = true;
             fx.push(Effect::Left);
+        } else {
+            self.wake_in(left);
         }
     }
 }

@@ -122,7 +122,7 @@ impl Core {
         Some(GroupView {
             phase: claim.map(|(_, phase)| phase),
             epoch: claim.map_or(Epoch(0), |(epoch, _)| epoch),
-            lease_left: tenure.raised.map(|until| until - self.now.boot),
+            lease_left: tenure.raised.map(|raised| raised.left(self.now)),
             holder: self.holder(group),
             planned: tenure.plan.owner,
             because: tenure.plan.because,

@@ -21,25 +21,25 @@ const NOT_SENT: Sequence = Sequence(0);
 /// This node as a voter.
 #[derive(Clone, Debug)]
 pub(super) struct Voter {
-    given: BTreeMap<GroupId, Given>,
-    hold_off: Option<HoldOff>,
+    pub(super) given: BTreeMap<GroupId, Given>,
+    pub(super) hold_off: Option<HoldOff>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct HoldOff {
-    since: Moment,
-    length: Span,
+pub(super) struct HoldOff {
+    pub(super) since: Moment,
+    pub(super) length: Span,
 }
 
 /// A grant as given.
 #[derive(Clone, Copy, Debug)]
-struct Given {
-    grant: Grant,
-    lease: Span,
+pub(super) struct Given {
+    pub(super) grant: Grant,
+    pub(super) lease: Span,
     /// Receipt of the beat that last renewed it.
-    renewed: Moment,
+    pub(super) renewed: Moment,
     /// Whom the holder said it would hand over to.
-    heir: Option<NodeId>,
+    pub(super) heir: Option<NodeId>,
 }
 
 /// A claim that waits for a grant.
@@ -99,15 +99,28 @@ impl Voter {
     pub(super) fn renew_own(
         &mut self,
         me: NodeId,
-        incarnation: Incarnation,
+        life: Incarnation,
         sequence: Sequence,
+        lease: Span,
         now: Moment,
     ) {
-        for given in self.given.values_mut() {
-            if given.grant.holder == me && given.grant.incarnation == incarnation {
-                given.grant.sequence = sequence;
-                given.renewed = now;
-            }
+        for given in self
+            .given
+            .values_mut()
+            .filter(|given| given.grant.holder == me && given.grant.incarnation == life)
+        {
+            given.grant.sequence = sequence;
+            given.extend(lease, now);
+        }
+    }
+}
+
+impl Given {
+    /// A word may be lengthened and never shortened: its holder may rest on an earlier beat, which asked for more.
+    fn extend(&mut self, lease: Span, now: Moment) {
+        if lease >= self.lease - now.at_least_since(self.renewed) {
+            self.lease = lease;
+            self.renewed = now;
         }
     }
 }
@@ -119,6 +132,7 @@ impl Core {
             || self.mutation.is(Mutant::RenewalForDeafPeer);
         let own_lease = self.lease_length();
         let own_length_counts = self.mutation.is(Mutant::VoterUsesOwnLease);
+        let shortens = self.mutation.is(Mutant::WordShortened);
         let mut changed = false;
         let Self { voter, groups, .. } = self;
         voter.given.retain(|group, given| {
@@ -138,14 +152,15 @@ impl Core {
                 return true;
             }
             let lease = if own_length_counts { own_lease } else { claim.lease };
-            let same = given.grant.incarnation == beat.incarnation
-                && given.grant.epoch == claim.epoch
-                && given.lease == lease;
-            changed |= !same;
+            let (before, lasted) = (given.grant, given.lease);
             let (epoch, sequence) = (claim.epoch, beat.sequence);
             given.grant = Grant { holder: beat.sender, incarnation: beat.incarnation, epoch, sequence };
-            given.lease = lease;
-            given.renewed = self.now;
+            if shortens {
+                given.lease = lease;
+                given.renewed = self.now;
+            }
+            given.extend(lease, self.now);
+            changed |= !given.grant.repeats(&before) || given.lease != lasted;
             true
         });
         self.touched |= changed;
@@ -204,8 +219,14 @@ impl Core {
             wanted.entry(group).or_default().push(own);
         }
         for (node, peer) in &self.peers {
-            let Some(beat) = peer.live_beat() else { continue };
-            for (group, claim) in &beat.claims {
+            let Some(beat) = peer.live_beat().filter(|beat| self.counts_like_us(beat.voters)) else {
+                continue;
+            };
+            let taken = |group: &GroupId| {
+                let two = self.mutation.is(Mutant::TwoGrantsAtATime);
+                self.voter.given.get(group).is_some_and(|given| given.grant.holder != self.me) && !two
+            };
+            for (group, claim) in beat.claims.iter().filter(|(group, _)| !taken(group)) {
                 wanted.entry(*group).or_default().push(Applicant {
                     node: *node,
                     incarnation: beat.incarnation,

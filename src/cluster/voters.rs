@@ -90,15 +90,21 @@ impl Core {
         if self.mutation.is(Mutant::MajorityOfHalf) { (set.nodes.len() / 2).max(1) } else { set.majority() }
     }
 
+    /// Whether a majority of each set's voters agrees.
+    pub(super) fn majority_of(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
+        self.voters
+            .each()
+            .all(|set| set.nodes.iter().filter(|node| agrees(**node)).count() >= self.needed(set))
+    }
+
     /// Whether a majority of the voters is up here, this node included.
     pub(super) fn majority_up(&self) -> bool {
-        let up = |node| (node == self.me || self.peers.get(&node).is_some_and(super::Peer::up)).then_some(());
-        self.by_majority(up).is_some()
+        self.majority_of(|node| node == self.me || self.peers.get(&node).is_some_and(super::Peer::up))
     }
 
     /// Whether a voter's grants count here: it counts majorities of a set that this node counts, too.
     pub(super) fn counts_like_us(&self, theirs: VoterDigests) -> bool {
-        let ours = self.voters.digests();
+        let ours = self.voter_digests;
         [theirs.now, theirs.before]
             .iter()
             .any(|digest| *digest != 0 && (*digest == ours.now || *digest == ours.before))
@@ -129,6 +135,7 @@ impl Core {
 
     fn count(&mut self, wanted: VoterSets, fx: &mut Effects) {
         self.voters = wanted;
+        self.voter_digests = self.voters.digests();
         self.first_step_shown = None;
         self.changed = true;
         self.store(fx);
@@ -164,7 +171,7 @@ impl Core {
 
     /// Every member of both sets counts both sets, or has gone on to the new one.
     fn shown_by_all(&self) -> Result<(), VotersRefused> {
-        let ours = self.voters.digests();
+        let ours = self.voter_digests;
         let agrees = |theirs: VoterDigests| theirs == ours || theirs == VoterDigests { before: 0, ..ours };
         let shows = |node: &NodeId| {
             let beat = self.peers.get(node).and_then(|peer| peer.live_beat());

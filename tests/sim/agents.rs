@@ -97,7 +97,9 @@ impl World {
         };
         let runs = match (agent.action, outcome) {
             (Action::Start | Action::Probe | Action::Monitor, Outcome::Done) => Some(true),
-            (Action::Stop, Outcome::Done) | (Action::Probe | Action::Monitor, Outcome::NotRunning) => Some(false),
+            (Action::Stop, Outcome::Done) | (Action::Probe | Action::Monitor, Outcome::NotRunning) => {
+                Some(false)
+            }
             (_, Outcome::Failed { .. } | Outcome::TimedOut | Outcome::NotRunning) => None,
         };
         if let Some(runs) = runs {
@@ -112,7 +114,13 @@ impl World {
     }
 
     /// What an agent that works does, and says.
-    pub(crate) fn agent_acts(&mut self, node: usize, group: GroupId, resource: u16, action: Action) -> Outcome {
+    pub(crate) fn agent_acts(
+        &mut self,
+        node: usize,
+        group: GroupId,
+        resource: u16,
+        action: Action,
+    ) -> Outcome {
         if matches!(action, Action::Start | Action::Stop) {
             self.machines[node].dirty.remove(&(group, resource));
         }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use systole::config::{
-    Cast, Config, Enforcement, Fence, Group, Interface, Link, Monitor, Node, Promise, Reach, Resource, Tiebreak,
-    TiebreakMethod, Timing, Watchdog,
+    Cast, Config, Enforcement, Fence, Group, Interface, Link, Monitor, Node, Promise, Reach, Resource,
+    Tiebreak, TiebreakMethod, Timing, Watchdog,
 };
 use systole::rng::Rng;
 use systole::time::Span;
@@ -157,7 +157,8 @@ pub(crate) fn draw_config(shape: &Shape, rng: &mut Rng) -> Config {
 /// Adds the group at this place; a clone adds several.
 pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: &mut Rng) {
     let name = format!("g{place}");
-    let owners: Vec<NodeId> = config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(id, _)| *id).collect();
+    let owners: Vec<NodeId> =
+        config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(id, _)| *id).collect();
     let pair = shape.names.len() == 2;
     let lease = shape.lease;
     let can_be_exclusive = !config.fences.is_empty() || config.watchdog.is_some();
@@ -176,7 +177,11 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
         failback: !shape.plain && rng.chance(400),
         failback_delay: Span(if rng.chance(500) { 0 } else { rng.below(lease * 3) }),
         exclusive,
-        promise: if !exclusive && !shape.plain && rng.chance(120) { Promise::AtLeastOne } else { Promise::AtMostOne },
+        promise: if !exclusive && !shape.plain && rng.chance(120) {
+            Promise::AtLeastOne
+        } else {
+            Promise::AtMostOne
+        },
         clone_of: None,
         with,
         after,
@@ -195,7 +200,10 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
         for index in 0..2 + rng.below(3) {
             let instance = format!("{name}:{index}");
             let id = GroupId::of(&instance);
-            config.groups.insert(id, Group { name: instance, clone_of: Some(parent), prefer: Vec::new(), ..group.clone() });
+            config.groups.insert(
+                id,
+                Group { name: instance, clone_of: Some(parent), prefer: Vec::new(), ..group.clone() },
+            );
         }
     } else {
         config.groups.insert(GroupId::of(&name), group);
@@ -243,9 +251,10 @@ pub(crate) fn change_groups(config: &mut Config, shape: &Shape, rng: &mut Rng) {
     if config.groups.len() > 1 {
         let groups: Vec<GroupId> = config.groups.keys().copied().collect();
         let gone = pick(rng, &groups);
-        let needed = config.groups.values().any(|group| {
-            group.with == Some(gone) || group.after.contains(&gone) || group.clone_of.is_some()
-        });
+        let needed = config
+            .groups
+            .values()
+            .any(|group| group.with == Some(gone) || group.after.contains(&gone) || group.clone_of.is_some());
         if !needed {
             config.groups.remove(&gone);
         }

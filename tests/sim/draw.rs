@@ -218,7 +218,9 @@ pub(crate) fn draw_new_voter(plan: &mut Plan, at: u64, rng: &mut Rng) {
     let old = (*plan.configs[0]).clone();
     let name = "n".to_owned();
     let mut joint = old.clone();
-    joint.nodes.insert(NodeId::of(&name), systole::config::Node { name: name.clone(), arbiter: rng.chance(500) });
+    joint
+        .nodes
+        .insert(NodeId::of(&name), systole::config::Node { name: name.clone(), arbiter: rng.chance(500) });
     let arbiter = joint.nodes[&NodeId::of(&name)].arbiter;
     plan.machines.push(MachinePlan {
         name,
@@ -464,9 +466,4 @@ fn draw_persistent(plan: &mut Plan, rng: &mut Rng) {
 /// Whether a lone survivor of this plan's pair can go on.
 pub(crate) fn survives_alone(config: &Config) -> bool {
     config.nodes.len() > 2 || config.tiebreak.method != TiebreakMethod::None
-}
-
-/// A time of so many keepalives, for plans written by hand.
-pub(crate) fn span(micros: u64) -> Span {
-    Span(micros)
 }

@@ -34,42 +34,147 @@ pub(crate) enum Way {
 /// An event from outside. A length of 0 lasts until healing.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Cut { who: Who, way: Way, link: Option<u16>, flap: u64, length: u64 },
-    Split { side: Mask, way: Way, link: Option<u16>, length: u64 },
-    CutPair { a: usize, b: usize, one_way: bool, length: u64 },
-    Noise { loss: u64, duplication: u64, extra: u64, length: u64 },
-    Cable { who: Who, interface: u16, cut: bool, length: u64 },
-    TargetDown { length: u64 },
-    ServiceSplit { length: u64 },
-    EvidenceLoss { loss: u64, length: u64 },
-    Kill { who: Who, mid: u32, fate: MemoryFate, after: u64 },
-    Off { who: Who, after: u64, ghosts: bool },
-    Hang { who: Who, length: u64 },
-    Pause { who: Who, length: u64, jumps: bool, queues: bool },
-    SlowCommits { who: Who, length: u64 },
-    LateTimers { who: Who, extra: u64, length: u64 },
-    Agent { who: Who, group: usize, resource: u16, action: Action, end: AgentEnd, length: u64 },
-    Dies { group: usize },
-    Command { who: Who, command: Command },
-    Leave { who: Who, after: u64 },
-    Configure { who: Who, config: usize },
-    Flush { who: Who },
-    Replay { to: Who, count: u64 },
-    Unhealthy { who: Who, group: usize, length: u64 },
-    PowerOn { node: usize },
+    Cut {
+        who: Who,
+        way: Way,
+        link: Option<u16>,
+        flap: u64,
+        length: u64,
+    },
+    Split {
+        side: Mask,
+        way: Way,
+        link: Option<u16>,
+        length: u64,
+    },
+    CutPair {
+        a: usize,
+        b: usize,
+        one_way: bool,
+        length: u64,
+    },
+    Noise {
+        loss: u64,
+        duplication: u64,
+        extra: u64,
+        length: u64,
+    },
+    Cable {
+        who: Who,
+        interface: u16,
+        cut: bool,
+        length: u64,
+    },
+    TargetDown {
+        length: u64,
+    },
+    ServiceSplit {
+        length: u64,
+    },
+    EvidenceLoss {
+        loss: u64,
+        length: u64,
+    },
+    Kill {
+        who: Who,
+        mid: u32,
+        fate: MemoryFate,
+        after: u64,
+    },
+    Off {
+        who: Who,
+        after: u64,
+        ghosts: bool,
+    },
+    Hang {
+        who: Who,
+        length: u64,
+    },
+    Pause {
+        who: Who,
+        length: u64,
+        jumps: bool,
+        queues: bool,
+    },
+    SlowCommits {
+        who: Who,
+        length: u64,
+    },
+    LateTimers {
+        who: Who,
+        extra: u64,
+        length: u64,
+    },
+    Agent {
+        who: Who,
+        group: usize,
+        resource: u16,
+        action: Action,
+        end: AgentEnd,
+        length: u64,
+    },
+    Dies {
+        group: usize,
+    },
+    Command {
+        who: Who,
+        command: Command,
+    },
+    Leave {
+        who: Who,
+        after: u64,
+    },
+    Configure {
+        who: Who,
+        config: usize,
+    },
+    Flush {
+        who: Who,
+    },
+    Replay {
+        to: Who,
+        count: u64,
+    },
+    Unhealthy {
+        who: Who,
+        group: usize,
+        length: u64,
+    },
+    PowerOn {
+        node: usize,
+    },
     // How they end.
     EndRule(u64),
     Quiet,
-    Plug { node: usize, interface: u16 },
+    Plug {
+        node: usize,
+        interface: u16,
+    },
     TargetUp,
     ServiceWhole,
-    Continue { node: usize, life: u64 },
-    Resume { node: usize, since: u64, jumps: bool },
-    Fast { node: usize },
-    Punctual { node: usize },
-    Healthy { node: usize, group: GroupId },
+    Continue {
+        node: usize,
+        life: u64,
+    },
+    Resume {
+        node: usize,
+        since: u64,
+        jumps: bool,
+    },
+    Fast {
+        node: usize,
+    },
+    Punctual {
+        node: usize,
+    },
+    Healthy {
+        node: usize,
+        group: GroupId,
+    },
     /// Somebody replays one recorded datagram.
-    ReplayOne { to: usize },
+    ReplayOne {
+        to: usize,
+    },
 }
 
 impl Op {
@@ -110,9 +215,17 @@ impl Op {
             Self::Replay { .. } => "replays",
             Self::PowerOn { .. } => "new machines",
             Self::Unhealthy { .. } => "failed health checks",
-            Self::EndRule(_) | Self::Quiet | Self::Plug { .. } | Self::TargetUp | Self::ServiceWhole
-            | Self::Continue { .. } | Self::Resume { .. } | Self::Fast { .. } | Self::Punctual { .. }
-            | Self::Healthy { .. } | Self::ReplayOne { .. } => return None,
+            Self::EndRule(_)
+            | Self::Quiet
+            | Self::Plug { .. }
+            | Self::TargetUp
+            | Self::ServiceWhole
+            | Self::Continue { .. }
+            | Self::Resume { .. }
+            | Self::Fast { .. }
+            | Self::Punctual { .. }
+            | Self::Healthy { .. }
+            | Self::ReplayOne { .. } => return None,
         })
     }
 }
@@ -157,17 +270,42 @@ impl World {
             self.say_world(|| format!("fault: {op:?}"));
         }
         match op.clone() {
-            Op::Cut { .. } | Op::Split { .. } | Op::CutPair { .. } | Op::Noise { .. } | Op::EndRule(_)
+            Op::Cut { .. }
+            | Op::Split { .. }
+            | Op::CutPair { .. }
+            | Op::Noise { .. }
+            | Op::EndRule(_)
             | Op::Quiet => self.apply_to_network(op.clone()),
-            Op::Cable { .. } | Op::TargetDown { .. } | Op::ServiceSplit { .. } | Op::EvidenceLoss { .. }
-            | Op::Plug { .. } | Op::TargetUp | Op::ServiceWhole => self.apply_to_service(op.clone()),
-            Op::Command { .. } | Op::Leave { .. } | Op::Configure { .. } | Op::Unhealthy { .. } | Op::Healthy { .. }
-            | Op::Dies { .. } | Op::Agent { .. } | Op::Flush { .. } | Op::Replay { .. } | Op::ReplayOne { .. } => {
+            Op::Cable { .. }
+            | Op::TargetDown { .. }
+            | Op::ServiceSplit { .. }
+            | Op::EvidenceLoss { .. }
+            | Op::Plug { .. }
+            | Op::TargetUp
+            | Op::ServiceWhole => self.apply_to_service(op.clone()),
+            Op::Command { .. }
+            | Op::Leave { .. }
+            | Op::Configure { .. }
+            | Op::Unhealthy { .. }
+            | Op::Healthy { .. }
+            | Op::Dies { .. }
+            | Op::Agent { .. }
+            | Op::Flush { .. }
+            | Op::Replay { .. }
+            | Op::ReplayOne { .. } => {
                 self.apply_to_groups(op.clone());
             }
-            Op::Kill { .. } | Op::Off { .. } | Op::Hang { .. } | Op::Pause { .. } | Op::SlowCommits { .. }
-            | Op::LateTimers { .. } | Op::Continue { .. } | Op::Resume { .. } | Op::Fast { .. }
-            | Op::Punctual { .. } | Op::PowerOn { .. } => self.apply_to_machine(op.clone()),
+            Op::Kill { .. }
+            | Op::Off { .. }
+            | Op::Hang { .. }
+            | Op::Pause { .. }
+            | Op::SlowCommits { .. }
+            | Op::LateTimers { .. }
+            | Op::Continue { .. }
+            | Op::Resume { .. }
+            | Op::Fast { .. }
+            | Op::Punctual { .. }
+            | Op::PowerOn { .. } => self.apply_to_machine(op.clone()),
         }
     }
 
@@ -364,7 +502,8 @@ impl World {
         let watched = |place: &(GroupId, u16)| {
             place.0 == group && found.resources.get(usize::from(place.1)).is_some_and(|r| r.monitor.is_some())
         };
-        let places: Vec<_> = self.machines[node].running.iter().filter(|place| watched(place)).copied().collect();
+        let places: Vec<_> =
+            self.machines[node].running.iter().filter(|place| watched(place)).copied().collect();
         let count = places.len() as u64;
         let pick = usize::try_from(self.rng.below(count.max(1))).unwrap_or(0);
         if let Some(place) = places.get(pick) {
@@ -376,9 +515,13 @@ impl World {
     fn replay_one(&mut self, to: usize) {
         let Some(tape) = &self.net.tape else { return };
         let pick = self.rng.below(tape.len() as u64);
-        let Some((link, beat)) = usize::try_from(pick).ok().and_then(|pick| tape.get(pick)).cloned() else { return };
+        let Some((link, beat)) = usize::try_from(pick).ok().and_then(|pick| tape.get(pick)).cloned() else {
+            return;
+        };
         if beat.sender != self.machines[to].id {
-            self.say(to, || format!("gets a replay of {:?}#{}.{}", beat.sender, beat.incarnation.0, beat.sequence.0));
+            self.say(to, || {
+                format!("gets a replay of {:?}#{}.{}", beat.sender, beat.incarnation.0, beat.sequence.0)
+            });
             self.deliver(to, link, beat);
         }
     }

@@ -58,7 +58,9 @@ impl World {
 
     fn promise(&self, group: GroupId) -> Promise {
         let of = |config: &Config| config.groups.get(&group).map(|group| group.promise);
-        of(&self.config).or_else(|| self.configs.iter().find_map(|config| of(config))).unwrap_or(Promise::AtMostOne)
+        of(&self.config)
+            .or_else(|| self.configs.iter().find_map(|config| of(config)))
+            .unwrap_or(Promise::AtMostOne)
     }
 
     /// Whether one of two nodes may rest on evidence.
@@ -112,7 +114,9 @@ impl World {
             }
             return;
         }
-        if self.by_evidence(nodes) && nodes.iter().any(|&node| !self.machines[node].running.contains(&(group, 0))) {
+        if self.by_evidence(nodes)
+            && nodes.iter().any(|&node| !self.machines[node].running.contains(&(group, 0)))
+        {
             // Evidence is that the address answers. The next renewal is judged again.
             if !known {
                 self.stats.bump("holders without an address, which evidence cannot see");
@@ -155,7 +159,10 @@ impl World {
             self.end_remainder(node, group);
             if overlaps && (!self.by_evidence([node, node]) || self.coherent()) {
                 let name = self.machines[node].name.clone();
-                self.violate(1, format!("a lease after {name} woke up its element of {group:?} still stands"));
+                self.violate(
+                    1,
+                    format!("a lease after {name} woke up its element of {group:?} still stands"),
+                );
             }
         }
     }
@@ -218,8 +225,14 @@ impl World {
                     self.check_start(node, boot, *ticket);
                 }
                 Effect::Send(_) => sends += 1,
-                Effect::Run { .. } | Effect::Remember(_) | Effect::Store(_) | Effect::Probe { .. }
-                | Effect::Announce { .. } | Effect::Fence { .. } | Effect::FeedWatchdog | Effect::Tell(_)
+                Effect::Run { .. }
+                | Effect::Remember(_)
+                | Effect::Store(_)
+                | Effect::Probe { .. }
+                | Effect::Announce { .. }
+                | Effect::Fence { .. }
+                | Effect::FeedWatchdog
+                | Effect::Tell(_)
                 | Effect::Left => {}
             }
         }
@@ -232,7 +245,10 @@ impl World {
             let close = before.is_some_and(|before| boot.as_micros() - before.as_micros() < BETWEEN_BEATS);
             if sends > 1 || close {
                 let name = self.machines[node].name.clone();
-                self.violate(8, format!("{name} says {sends} beats, after {before:?} and {last:?}, now {boot}"));
+                self.violate(
+                    8,
+                    format!("{name} says {sends} beats, after {before:?} and {last:?}, now {boot}"),
+                );
             }
         }
     }
@@ -247,7 +263,10 @@ impl World {
         if until.is_none_or(|until| until <= boot) {
             let name = self.machines[node].name.clone();
             let (group, place) = (ticket.group, ticket.resource);
-            self.violate(2, format!("{name} starts {group:?}/{place} without a lease (it ended {until:?}, now {boot})"));
+            self.violate(
+                2,
+                format!("{name} starts {group:?}/{place} without a lease (it ended {until:?}, now {boot})"),
+            );
         }
     }
 
@@ -289,7 +308,9 @@ impl World {
         let config = std::sync::Arc::clone(&self.machines[node].config);
         let Some(group) = config.groups.get(&ticket.group) else { return };
         let places = (0..ticket.resource).zip(&group.resources);
-        if let Some((place, _)) = places.filter(|(_, resource)| !resource.warm).find(|(place, _)| !runs(*place)) {
+        if let Some((place, _)) =
+            places.filter(|(_, resource)| !resource.warm).find(|(place, _)| !runs(*place))
+        {
             let name = self.machines[node].name.clone();
             let (group, second) = (ticket.group, ticket.resource);
             self.violate(2, format!("{name} starts {group:?}/{second} before {group:?}/{place} runs"));
@@ -358,8 +379,9 @@ impl World {
 
     pub(crate) fn group_held_once(&self, group: GroupId, by: impl Fn(usize) -> bool) -> Result<(), String> {
         let Some(found) = self.config.groups.get(&group) else { return Ok(()) };
-        let stands =
-            |node: &usize| self.machines[*node].alive() && self.machines[*node].kernel.stands(group, self.now);
+        let stands = |node: &usize| {
+            self.machines[*node].alive() && self.machines[*node].kernel.stands(group, self.now)
+        };
         let holders: Vec<usize> = (0..self.machines.len()).filter(|&node| by(node)).filter(stands).collect();
         let [holder] = holders[..] else {
             return Err(format!("{} is held by {} nodes", found.name, holders.len()));

@@ -78,8 +78,13 @@ fn main() -> ExitCode {
 
 /// The names of mutants may follow, in any order with `--seeds` and `--jobs`.
 fn run_mutants(words: &Words) -> Tally {
-    let names: Vec<&str> =
-        words.0.iter().skip(1).map(String::as_str).filter(|w| w.starts_with(|c: char| c.is_ascii_uppercase())).collect();
+    let names: Vec<&str> = words
+        .0
+        .iter()
+        .skip(1)
+        .map(String::as_str)
+        .filter(|w| w.starts_with(|c: char| c.is_ascii_uppercase()))
+        .collect();
     let jobs = usize::try_from(words.number("--jobs", 2)).unwrap_or(2);
     mutants::run(&names, words.number("--seeds", mutants::SEEDS), jobs)
 }
@@ -94,7 +99,11 @@ fn search_seeds(words: &Words, seeds: u64) -> Tally {
     let began = Instant::now();
     let found = search::search(from, count, jobs, Options::default(), limit);
     let took = began.elapsed().as_secs_f64();
-    println!("{} seeds from {from}, {:.0} a second on {jobs} threads", found.seeds, found.seeds as f64 / took);
+    println!(
+        "{} seeds from {from}, {:.0} a second on {jobs} threads",
+        found.seeds,
+        found.seeds as f64 / took
+    );
     println!("{}", found.stats);
     for verdict in found.failures.iter().take(3) {
         explain(verdict.seed, Options::default());
@@ -143,7 +152,8 @@ fn one_seed(words: &Words) -> Tally {
         Some(mutant) => mutants::plan(mutant, seed),
         None => draw::draw(seed),
     };
-    let verdict = search::run_plan(&plan, Options { mutant: mutant.filter(|_| !words.has("--true-core")), ..options });
+    let verdict =
+        search::run_plan(&plan, Options { mutant: mutant.filter(|_| !words.has("--true-core")), ..options });
     print!("{}", verdict.timeline);
     println!("{}", verdict.stats);
     println!("digest {:016x}", verdict.digest);

@@ -21,9 +21,15 @@ pub(crate) fn plan(mutant: Mutant, number: u64) -> Plan {
 }
 
 enum Found {
-    Yes { number: u64, verdict: Verdict },
+    Yes {
+        number: u64,
+        verdict: Verdict,
+    },
     /// The same world fails without the mistake.
-    Unclean { number: u64, what: String },
+    Unclean {
+        number: u64,
+        what: String,
+    },
     No,
 }
 
@@ -40,7 +46,8 @@ pub(crate) fn run(names: &[&str], seeds: u64, jobs: usize) -> Tally {
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
-                while let Some(&mutant) = chosen.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                while let Some(&mutant) = chosen.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                {
                     let found = hunt(mutant, seeds);
                     let Ok(mut tally) = tally.lock() else { return };
                     tell(mutant, seeds, &found, &mut tally);
@@ -78,7 +85,10 @@ fn tell(mutant: Mutant, seeds: u64, found: &Found, tally: &mut Tally) {
             let Some(violation) = &verdict.violation else { return };
             let how = if number.is_multiple_of(2) { "aimed" } else { "general" };
             let (at, what) = (Ms(violation.at), &violation.what);
-            println!("{name:<32} seed {number:>5} ({how}): invariant {} at {at}: {what}", violation.invariant);
+            println!(
+                "{name:<32} seed {number:>5} ({how}): invariant {} at {at}: {what}",
+                violation.invariant
+            );
         }
         Found::Unclean { number, what } => {
             tally.failed += 1;

@@ -81,7 +81,14 @@ impl Network {
     }
 
     /// When the copies of one datagram arrive, counted from now; none: lost.
-    pub(crate) fn copies(&self, rng: &mut Rng, from: usize, to: usize, link: usize, now: u64) -> [Option<u64>; 2] {
+    pub(crate) fn copies(
+        &self,
+        rng: &mut Rng,
+        from: usize,
+        to: usize,
+        link: usize,
+        now: u64,
+    ) -> [Option<u64>; 2] {
         let (mut loss, mut extra) = (self.loss, 0);
         for rule in self.rules.values().filter(|rule| rule.concerns(from, to, link, now)) {
             loss = loss.max(rule.loss);

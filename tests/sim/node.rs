@@ -167,7 +167,11 @@ impl World {
             Some(paused) => paused.queues,
             None => true,
         };
-        if !machine.on || !waits || machine.daemon.core.is_none() || machine.daemon.inbox.len() >= RECEIVE_QUEUE {
+        if !machine.on
+            || !waits
+            || machine.daemon.core.is_none()
+            || machine.daemon.inbox.len() >= RECEIVE_QUEUE
+        {
             return;
         }
         machine.daemon.inbox.push_back((link, beat));
@@ -192,12 +196,12 @@ impl World {
         if fate != MemoryFate::Kept {
             machine.memory = None;
         }
-        if machine.memory.is_none() {
+        let memory = machine.memory.clone();
+        if memory.is_none() {
             self.note_elements_gone(node);
             self.machines[node].kernel.elements.clear();
         }
         let machine = &mut self.machines[node];
-        let memory = machine.memory.clone();
         let start = Start {
             config: Arc::clone(&machine.config),
             node: machine.id,
@@ -349,7 +353,9 @@ impl World {
         machine.kernel.raw.go(now, 0);
         machine.woke = Some(now);
         machine.daemon.armed = None;
-        self.say(node, || format!("machine goes on, boot clock {}", if jumps { "ahead" } else { "as it stood" }));
+        self.say(node, || {
+            format!("machine goes on, boot clock {}", if jumps { "ahead" } else { "as it stood" })
+        });
         self.check_wake(node);
         self.schedule(self.longest_lease * 102 / 100 + 5_000, What::Remainder { node, woke: now });
         let (boots, life) = (self.machines[node].boots, self.machines[node].daemon.life);

@@ -101,8 +101,17 @@ const EXERCISED: [(u8, &str); 8] = [
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hours = self.cluster_time as f64 / 3.6e9;
-        writeln!(f, "simulated    {hours:.1} node-hours, {} events, {} steps, {} beats", self.events, self.steps, self.beats)?;
-        for (title, map) in [("faults", &self.faults), ("counted", &self.counts), ("told", &self.told), ("greatest", &self.maxima)] {
+        writeln!(
+            f,
+            "simulated    {hours:.1} node-hours, {} events, {} steps, {} beats",
+            self.events, self.steps, self.beats
+        )?;
+        for (title, map) in [
+            ("faults", &self.faults),
+            ("counted", &self.counts),
+            ("told", &self.told),
+            ("greatest", &self.maxima),
+        ] {
             for (place, (key, value)) in map.iter().enumerate() {
                 writeln!(f, "{:<12} {value:>10}  {key}", if place == 0 { title } else { "" })?;
             }

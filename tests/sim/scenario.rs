@@ -106,7 +106,10 @@ fn configure(script: &Script, shape: &Shape, rng: &mut Rng) -> Config {
     timing.warntime = script.warntime.map_or(timing.warntime, Span);
     timing.initdead = script.initdead.map_or(timing.deadtime * 2, Span);
     if let Some(timeout) = script.watchdog {
-        config.watchdog = Some(systole::config::Watchdog { device: PathBuf::from("/dev/watchdog"), timeout: Span(timeout) });
+        config.watchdog = Some(systole::config::Watchdog {
+            device: PathBuf::from("/dev/watchdog"),
+            timeout: Span(timeout),
+        });
     }
     for line in &script.groups {
         let mut one = config.clone();
@@ -114,7 +117,12 @@ fn configure(script: &Script, shape: &Shape, rng: &mut Rng) -> Config {
         draw_group(&mut one, shape, 0, rng);
         let Some(mut group) = one.groups.into_values().next() else { continue };
         group.name.clone_from(&line.name);
-        group.prefer = line.prefer.iter().map(|name| NodeId::of(name)).filter(|id| config.nodes.contains_key(id)).collect();
+        group.prefer = line
+            .prefer
+            .iter()
+            .map(|name| NodeId::of(name))
+            .filter(|id| config.nodes.contains_key(id))
+            .collect();
         group.failback = line.failback;
         group.failback_delay = Span::ZERO;
         group.exclusive = line.exclusive;
@@ -187,9 +195,9 @@ fn until(world: &mut World, limit: u64, so: impl Fn(&World) -> Result<(), String
 fn meets(world: &mut World, expect: &Expect, since: usize) -> Result<(), String> {
     match expect {
         Expect::Now(state, limit) => until(world, *limit, |world| is(world, state)),
-        Expect::Seen(pattern, limit) => {
-            until(world, *limit, |world| first(world, pattern, since).map(|_| ()).ok_or("it did not".to_owned()))
-        }
+        Expect::Seen(pattern, limit) => until(world, *limit, |world| {
+            first(world, pattern, since).map(|_| ()).ok_or("it did not".to_owned())
+        }),
         Expect::Order(earlier, later) => {
             let both = |world: &World| {
                 let found = first(world, earlier, since).and(first(world, later, since));
@@ -201,7 +209,8 @@ fn meets(world: &mut World, expect: &Expect, since: usize) -> Result<(), String>
         }
         Expect::Never(pattern, span) => {
             world.run_until(world.now + span);
-            first(world, pattern, since).map_or(Ok(()), |(at, _)| Err(format!("it did, at {} ms", at / 1_000)))
+            first(world, pattern, since)
+                .map_or(Ok(()), |(at, _)| Err(format!("it did, at {} ms", at / 1_000)))
         }
         Expect::Unbroken(group, span) => {
             let before = (world.checks.gaps.get(group).copied(), world.checks.moves.get(group).copied());
@@ -209,14 +218,20 @@ fn meets(world: &mut World, expect: &Expect, since: usize) -> Result<(), String>
             world.run_until(world.now + span);
             let after = (world.checks.gaps.get(group).copied(), world.checks.moves.get(group).copied());
             let raised = world.sights[since..].iter().any(|sight| sight.what == Seen::Raised(*group));
-            let whole = world.holder(*group).is_some() && before == after && stops == world.checks.stops && !raised;
+            let whole =
+                world.holder(*group).is_some() && before == after && stops == world.checks.stops && !raised;
             if whole { Ok(()) } else { Err("it was interrupted".to_owned()) }
         }
         Expect::NothingMoves(span) => {
             let seen = world.sights.len();
             world.run_until(world.now + span);
-            let moved = |sight: &&Sight| matches!(sight.what, Seen::Raised(_) | Seen::Dropped(_) | Seen::RanOut(_) | Seen::Stopped(..));
-            world.sights[seen..].iter().find(moved).map_or(Ok(()), |sight| Err(format!("{:?} at {} ms", sight.what, sight.at / 1_000)))
+            let moved = |sight: &&Sight| {
+                matches!(sight.what, Seen::Raised(_) | Seen::Dropped(_) | Seen::RanOut(_) | Seen::Stopped(..))
+            };
+            world.sights[seen..]
+                .iter()
+                .find(moved)
+                .map_or(Ok(()), |sight| Err(format!("{:?} at {} ms", sight.what, sight.at / 1_000)))
         }
         Expect::Beats(node, most, span) => {
             let before = world.machines[*node].daemon.beats;
@@ -234,13 +249,14 @@ fn meets(world: &mut World, expect: &Expect, since: usize) -> Result<(), String>
 fn is(world: &World, state: &State) -> Result<(), String> {
     match state {
         State::Holds(node, group) => {
-            let holder = world.holder(*group);
-            let serves = world.machines[*node].serves(*group, &world.config);
-            match holder {
-                Some(holder) if holder == *node && serves => Ok(()),
-                Some(holder) if holder == *node => Err("it holds it, and does not serve it".to_owned()),
-                Some(holder) => Err(format!("{} holds it", world.machines[holder].name)),
-                None => Err("nobody holds it".to_owned()),
+            let machine = &world.machines[*node];
+            match machine.kernel.stands(*group, world.now) {
+                true if machine.serves(*group, &world.config) => Ok(()),
+                true => Err("it holds it, and does not serve it".to_owned()),
+                false => Err(match world.holder(*group) {
+                    Some(holder) => format!("{} holds it", world.machines[holder].name),
+                    None => "nobody holds it".to_owned(),
+                }),
             }
         }
         State::NobodyHolds(group) => match world.holder(*group) {
@@ -261,14 +277,18 @@ fn first(world: &World, pattern: &Pattern, since: usize) -> Option<(u64, usize)>
         let what = match (&pattern.verb, &sight.what) {
             (Verb::Raises(a), Seen::Raised(b)) | (Verb::Drops(a), Seen::Dropped(b)) => a == b,
             (Verb::Loses(a), Seen::Dropped(b) | Seen::RanOut(b)) => a == b,
-            (Verb::Starts(group, place), Seen::Started(of, at)) | (Verb::Stops(group, place), Seen::Stopped(of, at)) => {
-                (group, place) == (of, at)
-            }
+            (Verb::Starts(group, place), Seen::Started(of, at))
+            | (Verb::Stops(group, place), Seen::Stopped(of, at)) => (group, place) == (of, at),
             (Verb::GoesOff, Seen::Off) => true,
             (Verb::Says(name), Seen::Told(text)) => text.starts_with(name.as_str()),
             (
-                Verb::Raises(_) | Verb::Drops(_) | Verb::Loses(_) | Verb::Starts(..) | Verb::Stops(..)
-                | Verb::GoesOff | Verb::Says(_),
+                Verb::Raises(_)
+                | Verb::Drops(_)
+                | Verb::Loses(_)
+                | Verb::Starts(..)
+                | Verb::Stops(..)
+                | Verb::GoesOff
+                | Verb::Says(_),
                 _,
             ) => false,
         };

@@ -111,11 +111,20 @@ pub(crate) enum Do {
     Heal,
     Boot(usize),
     Start(usize, MemoryFate),
-    Clock { node: usize, ppm: i64 },
+    Clock {
+        node: usize,
+        ppm: i64,
+    },
     Attacker,
     /// The step-one configuration, with the nodes that come later; then the second step.
-    Voters { joint: bool, nodes: Vec<usize> },
-    Deadtime { span: u64, nodes: Vec<usize> },
+    Voters {
+        joint: bool,
+        nodes: Vec<usize>,
+    },
+    Deadtime {
+        span: u64,
+        nodes: Vec<usize>,
+    },
 }
 
 /// A whole scenario.
@@ -305,7 +314,10 @@ impl Script {
     }
 
     fn node(&self, name: &str) -> Read<usize> {
-        self.nodes.iter().position(|node| node.name == name).ok_or_else(|| format!("there is no node `{name}`"))
+        self.nodes
+            .iter()
+            .position(|node| node.name == name)
+            .ok_or_else(|| format!("there is no node `{name}`"))
     }
 
     fn who(&self, name: &str) -> Read<Who> {
@@ -337,14 +349,20 @@ impl Script {
         let op = |op: Op| Ok(Do::Op(op));
         match words {
             ["heal"] => Ok(Do::Heal),
-            ["cut", ..] | ["lose", ..] | ["delay", ..] | ["target", ..] | ["pull", ..] | ["plug", ..] | ["split", ..] => {
-                self.read_network(words)
-            }
+            ["cut", ..]
+            | ["lose", ..]
+            | ["delay", ..]
+            | ["target", ..]
+            | ["pull", ..]
+            | ["plug", ..]
+            | ["split", ..] => self.read_network(words),
             ["attacker", "records"] => Ok(Do::Attacker),
             ["replay", count, "to", node] => op(Op::Replay { to: self.who(node)?, count: number(count)? }),
             ["crash", node] => op(Op::Off { who: self.who(node)?, after: 0, ghosts: false }),
             ["boot", node] => Ok(Do::Boot(self.node(node)?)),
-            ["reboot", node, "for", span] => op(Op::Off { who: self.who(node)?, after: time(span)?, ghosts: false }),
+            ["reboot", node, "for", span] => {
+                op(Op::Off { who: self.who(node)?, after: time(span)?, ghosts: false })
+            }
             ["kill", node] => op(Op::Kill { who: self.who(node)?, mid: 0, fate: MemoryFate::Kept, after: 0 }),
             ["start", node] => Ok(Do::Start(self.node(node)?, MemoryFate::Kept)),
             ["start", node, "without", "memory"] => Ok(Do::Start(self.node(node)?, MemoryFate::Lost)),
@@ -360,7 +378,9 @@ impl Script {
             ["voters", "with", "before", "on", nodes @ ..] => {
                 Ok(Do::Voters { joint: true, nodes: self.nodes(nodes)? })
             }
-            ["voters", "alone", "on", nodes @ ..] => Ok(Do::Voters { joint: false, nodes: self.nodes(nodes)? }),
+            ["voters", "alone", "on", nodes @ ..] => {
+                Ok(Do::Voters { joint: false, nodes: self.nodes(nodes)? })
+            }
             ["deadtime", span, "on", nodes @ ..] => {
                 Ok(Do::Deadtime { span: time(span)?, nodes: self.nodes(nodes)? })
             }
@@ -378,8 +398,12 @@ impl Script {
 
     fn read_network(&self, words: &[&str]) -> Read<Do> {
         let op = match words {
-            ["cut", "cable", "of", node] => Op::Cable { who: self.who(node)?, interface: 0, cut: true, length: 0 },
-            ["pull", "cable", "of", node] => Op::Cable { who: self.who(node)?, interface: 0, cut: false, length: 0 },
+            ["cut", "cable", "of", node] => {
+                Op::Cable { who: self.who(node)?, interface: 0, cut: true, length: 0 }
+            }
+            ["pull", "cable", "of", node] => {
+                Op::Cable { who: self.who(node)?, interface: 0, cut: false, length: 0 }
+            }
             ["plug", "cable", "of", node] => Op::Plug { node: self.node(node)?, interface: 0 },
             ["cut", node, "from", "everybody", rest @ ..] => {
                 let who = self.who(node)?;
@@ -391,12 +415,23 @@ impl Script {
                         let link = u16::try_from(number(link)?).ok();
                         Op::Cut { who, way: Way::Both, link, flap: 0, length: 0 }
                     }
-                    ["for", span] => Op::Cut { who, way: Way::Both, link: None, flap: 0, length: time(span)? },
-                    ["flapping", span] => Op::Cut { who, way: Way::Both, link: None, flap: time(span)?, length: 0 },
-                    other => return Err(format!("`{}`: outgoing, incoming, on link N, for TIME, flapping TIME", other.join(" "))),
+                    ["for", span] => {
+                        Op::Cut { who, way: Way::Both, link: None, flap: 0, length: time(span)? }
+                    }
+                    ["flapping", span] => {
+                        Op::Cut { who, way: Way::Both, link: None, flap: time(span)?, length: 0 }
+                    }
+                    other => {
+                        return Err(format!(
+                            "`{}`: outgoing, incoming, on link N, for TIME, flapping TIME",
+                            other.join(" ")
+                        ));
+                    }
                 }
             }
-            ["cut", a, "from", b] => Op::CutPair { a: self.node(a)?, b: self.node(b)?, one_way: false, length: 0 },
+            ["cut", a, "from", b] => {
+                Op::CutPair { a: self.node(a)?, b: self.node(b)?, one_way: false, length: 0 }
+            }
             ["lose", share] => {
                 let percent = share.strip_suffix('%').ok_or_else(|| format!("`{share}` is no percentage"))?;
                 Op::Noise { loss: number(percent)? * 10, duplication: 0, extra: 0, length: 0 }
@@ -418,7 +453,9 @@ impl Script {
         match words {
             ["standby", node] => command(self.node(node)?, Command::Standby { node: id(node)? }),
             ["online", node] => command(self.node(node)?, Command::Online { node: id(node)? }),
-            ["takeover", group, "on", node] => command(self.node(node)?, Command::Takeover { group: self.group(group)? }),
+            ["takeover", group, "on", node] => {
+                command(self.node(node)?, Command::Takeover { group: self.group(group)? })
+            }
             ["move", group, "to", node] => {
                 command(0, Command::Move { group: self.group(group)?, node: id(node)? })
             }
@@ -469,8 +506,12 @@ impl Script {
             [node, "holds", group] if *node != "nobody" => {
                 Ok(Expect::Now(State::Holds(self.node(node)?, self.group(group)?), span.unwrap_or(0)))
             }
-            ["nobody", "holds", group] => Ok(Expect::Now(State::NobodyHolds(self.group(group)?), span.unwrap_or(0))),
-            [group, "held", "once"] => Ok(Expect::Now(State::HeldOnce(self.group(group)?), span.unwrap_or(0))),
+            ["nobody", "holds", group] => {
+                Ok(Expect::Now(State::NobodyHolds(self.group(group)?), span.unwrap_or(0)))
+            }
+            [group, "held", "once"] => {
+                Ok(Expect::Now(State::HeldOnce(self.group(group)?), span.unwrap_or(0)))
+            }
             [node, "runs", "nothing", "of", group] => {
                 Ok(Expect::Now(State::RunsNothing(self.node(node)?, self.group(group)?), span.unwrap_or(0)))
             }

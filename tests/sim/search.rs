@@ -79,7 +79,10 @@ impl World {
                 Ok(()) => {
                     let first = *since.get_or_insert(self.now);
                     if self.now >= first + 4 * step {
-                        self.stats.greatest("time to hold every group once, of 1,000 bounds", (first - began) * 1_000 / bound);
+                        self.stats.greatest(
+                            "time to hold every group once, of 1,000 bounds",
+                            (first - began) * 1_000 / bound,
+                        );
                         return true;
                     }
                 }
@@ -223,7 +226,8 @@ impl World {
         let served = |group: GroupId| {
             self.holder(group).is_some_and(|node| self.machines[node].serves(group, &self.config))
         };
-        let waiting: Vec<(GroupId, u64)> = limits.iter().filter(|(group, _)| !served(*group)).copied().collect();
+        let waiting: Vec<(GroupId, u64)> =
+            limits.iter().filter(|(group, _)| !served(*group)).copied().collect();
         let done: Vec<(GroupId, u64)> = limits.iter().filter(|(group, _)| served(*group)).copied().collect();
         for (_, limit) in done {
             self.stats.exercise(4);
@@ -233,7 +237,10 @@ impl World {
         }
         if let Some((group, limit)) = waiting.iter().find(|(_, limit)| took > *limit).copied() {
             let name = self.names_of(group);
-            self.violate(4, format!("{name} is not taken over {} ms after its holder's crash", limit / 1_000));
+            self.violate(
+                4,
+                format!("{name} is not taken over {} ms after its holder's crash", limit / 1_000),
+            );
         }
         *limits = waiting;
     }
@@ -277,7 +284,10 @@ impl World {
             let allowed = 1 + u64::from(self.moves_back(&self.config, group));
             if moved > allowed {
                 let (name, op) = (self.names_of(group), plan.ops.first().map(|(_, op)| format!("{op:?}")));
-                self.violate(6, format!("{name} moved {moved} times after one fault: {}", op.unwrap_or_default()));
+                self.violate(
+                    6,
+                    format!("{name} moved {moved} times after one fault: {}", op.unwrap_or_default()),
+                );
             }
         }
     }
@@ -316,7 +326,8 @@ impl World {
 
     fn digest(&self) -> u64 {
         let text = format!("{:?} {:?} {}", self.stats, self.violation, self.now);
-        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+        text.bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
     }
 }
 

@@ -4,10 +4,10 @@
 //! everywhere else. (In a real kernel it may there as well: then an element that was raised on an old reading stands
 //! for the microseconds until the clock is read again.)
 
-use systole::cluster::{Answerer, Effect, Event, Effects, Input, Round, margin};
+use std::sync::Arc;
+use systole::cluster::{Answerer, Effect, Effects, Event, Input, Round, margin};
 use systole::time::Span;
 use systole::types::{GroupId, InterfaceId, LinkId};
-use std::sync::Arc;
 
 use crate::evidence::Cable;
 use crate::node::{Daemon, Machine};
@@ -63,12 +63,21 @@ impl World {
         let late = timer && core.next_deadline() <= now.boot;
         self.stats.steps += 1;
         let daemon = &mut self.machines[node].daemon;
-        daemon.spins = if late { daemon.spins + 1 } else if timer { 0 } else { daemon.spins };
+        daemon.spins = if late {
+            daemon.spins + 1
+        } else if timer {
+            0
+        } else {
+            daemon.spins
+        };
         if let (Some(recording), Some(input)) = (&mut daemon.recording, kept) {
             recording.steps.push((now, input, effects.clone()));
         }
         if daemon.spins > 200 {
-            self.violate(8, format!("node {}: the deadline does not go beyond now", self.machines[node].name));
+            self.violate(
+                8,
+                format!("node {}: the deadline does not go beyond now", self.machines[node].name),
+            );
         }
         self.check_effects(node, now.boot, &effects);
         self.machines[node].daemon.effects.extend(effects);
@@ -83,13 +92,23 @@ impl World {
                     self.say(node, || format!("hears on link {link} {}", beat_text(&beat)));
                 }
             }
-            Input::Answer { .. } | Input::Carrier { .. } | Input::Targets { .. } | Input::Reach { .. } | Input::Health { .. }
-            | Input::LeaseGone { .. } | Input::Fenced { .. } | Input::Command(_) => {
+            Input::Answer { .. }
+            | Input::Carrier { .. }
+            | Input::Targets { .. }
+            | Input::Reach { .. }
+            | Input::Health { .. }
+            | Input::LeaseGone { .. }
+            | Input::Fenced { .. }
+            | Input::Command(_) => {
                 let text = format!("is told {input:?}");
                 self.say(node, || text);
             }
             Input::Configure(config) => {
-                let text = format!("is configured: deadtime {}, {} nodes", config.timing.deadtime, config.nodes.len());
+                let text = format!(
+                    "is configured: deadtime {}, {} nodes",
+                    config.timing.deadtime,
+                    config.nodes.len()
+                );
                 self.say(node, || text);
             }
         }
@@ -137,7 +156,8 @@ impl World {
         let life = self.machines[node].daemon.life;
         match effect {
             Effect::Tell(event) => {
-                let text = if self.timeline.on || self.options.watch { format!("{event:?}") } else { String::new() };
+                let text =
+                    if self.timeline.on || self.options.watch { format!("{event:?}") } else { String::new() };
                 self.stats.told(&event);
                 if let Event::ReleasedDirty { group, resource } = event {
                     self.stats.bump("left dirty");
@@ -322,9 +342,17 @@ impl World {
         match effect {
             Effect::Remember(memory) => self.machines[node].memory = Some(memory),
             Effect::Store(stored) => self.machines[node].stored = stored,
-            Effect::Send(_) | Effect::RaiseLease { .. } | Effect::RenewLease { .. } | Effect::DropLease { .. }
-            | Effect::Run { .. } | Effect::Probe { .. } | Effect::Announce { .. } | Effect::Fence { .. }
-            | Effect::FeedWatchdog | Effect::Tell(_) | Effect::Left => {}
+            Effect::Send(_)
+            | Effect::RaiseLease { .. }
+            | Effect::RenewLease { .. }
+            | Effect::DropLease { .. }
+            | Effect::Run { .. }
+            | Effect::Probe { .. }
+            | Effect::Announce { .. }
+            | Effect::Fence { .. }
+            | Effect::FeedWatchdog
+            | Effect::Tell(_)
+            | Effect::Left => {}
         }
     }
 
@@ -381,8 +409,11 @@ pub(crate) fn beat_text(beat: &systole::beat::Beat) -> String {
         .iter()
         .map(|(g, t)| format!("{g:?}->{:?}@{}#{}.{}", t.holder, t.epoch.0, t.incarnation.0, t.sequence.0))
         .collect();
-    let heard: Vec<String> =
-        beat.heard.iter().map(|(n, h)| format!("{n:?}#{}.{}-{}", h.incarnation.0, h.sequence.0, h.age)).collect();
+    let heard: Vec<String> = beat
+        .heard
+        .iter()
+        .map(|(n, h)| format!("{n:?}#{}.{}-{}", h.incarnation.0, h.sequence.0, h.age))
+        .collect();
     let mut flags = String::new();
     for (on, text) in [
         (beat.flags.starting, " starting"),

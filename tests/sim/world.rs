@@ -24,23 +24,72 @@ use crate::timeline::Timeline;
 /// What happens next.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    Deliver { to: usize, link: LinkId, beat: Arc<Beat> },
-    Timer { node: usize, life: u64 },
+    Deliver {
+        to: usize,
+        link: LinkId,
+        beat: Arc<Beat>,
+    },
+    Timer {
+        node: usize,
+        life: u64,
+    },
     /// The effect that takes time is done.
-    Work { node: usize, life: u64 },
-    Agent { node: usize, run: u64, group: GroupId, resource: u16 },
-    Answer { node: usize, life: u64, round: Round, from: Answerer },
-    Carrier { node: usize, interface: InterfaceId },
-    Reach { node: usize },
-    Fence { by: usize, life: u64, generation: u64, target: usize, off: bool },
-    Watchdog { node: usize, boots: u64 },
-    Boot { node: usize, boots: u64, ghosts: bool },
-    Start { node: usize, boots: u64, life: u64, fate: MemoryFate },
+    Work {
+        node: usize,
+        life: u64,
+    },
+    Agent {
+        node: usize,
+        run: u64,
+        group: GroupId,
+        resource: u16,
+    },
+    Answer {
+        node: usize,
+        life: u64,
+        round: Round,
+        from: Answerer,
+    },
+    Carrier {
+        node: usize,
+        interface: InterfaceId,
+    },
+    Reach {
+        node: usize,
+    },
+    Fence {
+        by: usize,
+        life: u64,
+        generation: u64,
+        target: usize,
+        off: bool,
+    },
+    Watchdog {
+        node: usize,
+        boots: u64,
+    },
+    Boot {
+        node: usize,
+        boots: u64,
+        ghosts: bool,
+    },
+    Start {
+        node: usize,
+        boots: u64,
+        life: u64,
+        fate: MemoryFate,
+    },
     Do(Box<Op>),
     /// Only for the timeline and the scenarios: has the element run out?
-    Expire { node: usize, group: GroupId },
+    Expire {
+        node: usize,
+        group: GroupId,
+    },
     /// A lease after a machine woke up: nothing may be left of what it held.
-    Remainder { node: usize, woke: u64 },
+    Remainder {
+        node: usize,
+        woke: u64,
+    },
 }
 
 struct Scheduled {

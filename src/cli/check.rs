@@ -1,0 +1,79 @@
+//! `systole check`: every mistake of a configuration, with its place and what to write instead.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::{self, Config, LoadError, Report, Severity};
+
+/// Where the configuration is, unless the caller says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/systole/systole.toml";
+
+/// Read the configuration and print every mistake with its place and what to write instead.
+///
+/// Exit status: 0 if it can be used, 1 if there are mistakes, 2 if it could not be read.
+#[derive(clap::Args, Debug)]
+pub struct Check {
+    /// A systole.toml, or a Heartbeat directory with ha.cf, haresources and authkeys
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
+    pub config: PathBuf,
+}
+
+impl Check {
+    /// Mistakes go to standard error, and so do warnings; what was understood goes to standard output.
+    pub fn run(&self) -> ExitCode {
+        let colour = wants_colour(io::stderr().is_terminal());
+        match config::load(&self.config) {
+            Ok(loaded) => {
+                complain(&loaded.warnings.render(colour));
+                say(&summary(&loaded.config, &loaded.warnings));
+                ExitCode::SUCCESS
+            }
+            Err(LoadError::Wrong(report)) => {
+                complain(&report.render(colour));
+                complain(&verdict(&report, &self.config.display().to_string()));
+                ExitCode::from(1)
+            }
+            Err(error @ LoadError::Unusable { .. }) => {
+                complain(&format!("{error}\n"));
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+/// On a terminal, unless `NO_COLOR` is set.
+fn wants_colour(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A reader that went away is no mistake of ours.
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn verdict(report: &Report, path: &str) -> String {
+    let mistakes = counted(report.count(Severity::Mistake) + report.left_out, "mistake");
+    let warnings = counted(report.count(Severity::Warning), "warning");
+    format!("{path} cannot be used: {mistakes}, {warnings}. Mend what is underlined, and check again.\n")
+}
+
+fn summary(config: &Config, warnings: &Report) -> String {
+    let arbiters = config.nodes.values().filter(|node| node.arbiter).count();
+    let mut parts = vec![counted(config.nodes.len() - arbiters, "node")];
+    if arbiters > 0 {
+        parts.push(counted(arbiters, "arbiter"));
+    }
+    parts.push(counted(config.links.len(), "link"));
+    parts.push(counted(config.groups.len(), "group"));
+    parts.push(counted(warnings.count(Severity::Warning), "warning"));
+    format!("cluster {}: {}; deadtime {}\n", config.cluster, parts.join(", "), config.timing.deadtime)
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}

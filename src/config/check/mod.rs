@@ -1,0 +1,28 @@
+//! What the values mean together. Every check looks at the whole draft and reports all it finds; only a draft without
+//! mistakes is assembled.
+
+mod assemble;
+mod groups;
+mod links;
+mod names;
+mod nodes;
+mod resources;
+mod safety;
+mod service;
+mod timing;
+
+use super::diagnostic::Findings;
+use super::draft::Draft;
+use super::model::Config;
+
+/// Checks a draft, and makes a configuration of it if nothing is wrong.
+pub(super) fn build(draft: &Draft, findings: &mut Findings) -> Option<Config> {
+    timing::check(draft, findings);
+    nodes::check(draft, findings);
+    links::check(draft, findings);
+    groups::check(draft, findings);
+    resources::check(draft, findings);
+    service::check(draft, findings);
+    safety::check(draft, findings);
+    (!findings.refuse()).then(|| assemble::assemble(draft))
+}

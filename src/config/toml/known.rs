@@ -1,0 +1,74 @@
+//! Every key there is, by table: unknown ones are told where they belong, or what is nearest.
+
+/// Outside of every table.
+pub(super) const TOP: &[&str] = &[
+    "haresources",
+    "cluster",
+    "timing",
+    "node",
+    "link",
+    "tiebreak",
+    "lease",
+    "watchdog",
+    "fence",
+    "voters",
+    "group",
+];
+/// `[cluster]`
+pub(super) const CLUSTER: &[&str] = &["name", "keys"];
+/// `[timing]`
+pub(super) const TIMING: &[&str] = &["keepalive", "warntime", "deadtime", "initdead"];
+/// `[node.NAME]`
+pub(super) const NODE: &[&str] = &["arbiter"];
+/// `[link.NAME]`
+pub(super) const LINK: &[&str] = &["interface", "unicast", "multicast", "broadcast", "port", "ttl"];
+/// `[tiebreak]`
+pub(super) const TIEBREAK: &[&str] = &["method", "ping"];
+/// `[lease]`
+pub(super) const LEASE: &[&str] = &["enforce"];
+/// `[watchdog]`
+pub(super) const WATCHDOG: &[&str] = &["device", "timeout"];
+/// `[fence.NAME]`
+pub(super) const FENCE: &[&str] = &["agent", "params", "nodes", "delay"];
+/// `[voters]`
+pub(super) const VOTERS: &[&str] = &["before", "before-tiebreak"];
+/// `[group.NAME]`
+pub(super) const GROUP: &[&str] = &[
+    "prefer",
+    "only",
+    "failback",
+    "failback-delay",
+    "exclusive",
+    "promise",
+    "with",
+    "after",
+    "clones",
+    "reach",
+    "failure-window",
+    "resource",
+];
+/// `[[group.NAME.resource]]`
+pub(super) const RESOURCE: &[&str] =
+    &["name", "agent", "params", "args", "warm", "monitor", "start-timeout", "stop-timeout"];
+/// `monitor = { … }`
+pub(super) const MONITOR: &[&str] = &["every", "timeout", "restarts"];
+
+/// Where a key belongs that stands in the wrong table.
+pub(super) fn home(key: &str) -> Option<&'static str> {
+    let tables = [
+        (TOP, "at the top of the file, before the first table"),
+        (CLUSTER, "in [cluster]"),
+        (TIMING, "in [timing]"),
+        (NODE, "in [node.NAME]"),
+        (LINK, "in [link.NAME]"),
+        (TIEBREAK, "in [tiebreak]"),
+        (LEASE, "in [lease]"),
+        (WATCHDOG, "in [watchdog]"),
+        (FENCE, "in [fence.NAME]"),
+        (VOTERS, "in [voters]"),
+        (GROUP, "in [group.NAME]"),
+        (RESOURCE, "in [[group.NAME.resource]]"),
+        (MONITOR, "in a resource's `monitor = { … }`"),
+    ];
+    tables.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, home)| home)
+}

@@ -1,0 +1,50 @@
+//! `systole.toml` becomes a draft: a spanned tree and our own reader, because serde stops at the first mistake.
+//!
+//! Nothing is judged here but the shape: which keys there are, and of which type. What the values mean together is the
+//! check's business, for both formats alike.
+
+mod cluster;
+mod group;
+mod known;
+mod safety;
+mod short;
+mod table;
+
+use std::path::PathBuf;
+
+use ::toml::de::DeTable;
+
+use super::diagnostic::{Diagnostic, Findings, Place};
+use super::draft::{Dialect, Draft};
+use table::Table;
+
+/// Where the keys are, unless the file says otherwise.
+const KEYS: &str = "/etc/systole/keys";
+
+/// Reads the text of file number `file`. A text that is no TOML gives only its syntax mistakes: what the rest of it
+/// means cannot be known.
+pub(super) fn read(file: usize, text: &str, findings: &mut Findings) -> Option<Draft> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let place = Place { file, start: span.start, end: span.end.max(span.start + 1) };
+            findings.push(
+                Diagnostic::mistake(place, "this is not TOML")
+                    .label(error.message().replace('\n', " "))
+                    .help("a key is written once, as `key = value`; text stands in quotes; a table begins with [NAME]"),
+            );
+        }
+        return None;
+    }
+    let top = Table::new("the top of the file", file, tree.span(), tree.get_ref());
+    top.refuse_unknown(known::TOP, findings);
+    let mut draft = Draft::new(Dialect::Toml, PathBuf::from(KEYS));
+    cluster::read(&top, &mut draft, findings);
+    safety::read(&top, &mut draft, findings);
+    if let Some(lines) = top.raw_text("haresources", findings) {
+        short::read(text, lines, &mut draft, findings);
+    }
+    group::read(&top, &mut draft, findings);
+    Some(draft)
+}
