@@ -12,7 +12,7 @@ use systole::types::{GroupId, NodeId};
 use crate::agents::AgentEnd;
 use crate::cluster::{Shape, node_name};
 use crate::draw::{Class, MachinePlan, PPM, Plan, draw_class, lay_out};
-use crate::faults::{Op, Way, Who};
+use crate::faults::{Moment, Op, Way, Who};
 use crate::node::MemoryFate;
 
 /// A world in which the rule that this mutant breaks has to hold.
@@ -34,12 +34,15 @@ pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
         Mutant::WordShortened => shortened_lease(seed, rng),
         Mutant::NoMargin => clocks_apart(seed, rng),
         Mutant::ReleasedBeforeElementDropped => slow_hand_overs(seed, rng),
-        Mutant::RenewalForDeafPeer => deaf_and_slow_to_stop(seed, rng),
+        Mutant::RenewalForDeafPeer => deaf_and_slow_to_notice(seed, rng),
         Mutant::ReleaseToNonClaimant => heir_that_does_not_know(seed, rng),
         Mutant::VotersChangedInOneStep => one_step(seed, rng),
         Mutant::SecondStepTooSoon => second_step(seed, rng),
         Mutant::NoSelfSuspicion => hung_standby(seed, rng),
         Mutant::StaleProofOfClear => stale_proof(seed, rng),
+        Mutant::KeepsOnStaleEvidence | Mutant::EvidenceWindowCutShort => silent_cable(seed, rng),
+        Mutant::ClaimWithoutNewEpoch => claims_again(seed, rng),
+        Mutant::ForgetsFailures => preferred_node_fails(seed, rng),
         _ => draw_class(seed, Class::Chaos, rng),
     };
     plan.ops.sort_by_key(|(at, _)| *at);
@@ -189,41 +192,87 @@ fn claimant_without_its_own_vote(seed: u64, rng: &mut Rng) -> Plan {
     plan
 }
 
-/// a and b hear only c. a releases, c grants b and dies at once; b is cut off, a wants it back from a c that lives anew.
+/// a and b hear only c, an arbiter. a is cut off and c grants b; c dies as it says so and b is cut off in its turn. a comes
+/// back and wants the group from a c that lives anew.
 fn voter_dies_while_granting(seed: u64, rng: &mut Rng) -> Plan {
     let lease = a_lease(rng);
     let mut plan = bench(seed, 3, lease, rng);
-    let standby = NodeId::of("a");
-    plan.ops.push((0, apart(0, 1)));
-    for round in 0..4 {
-        let at = lease * (2 + round * 6) + rng.below(lease);
-        let mid = u32::try_from(1 + rng.below(8)).unwrap_or(1);
-        let after = 500 + rng.below(3_000);
-        plan.ops.push((at, order(0, Command::Standby { node: standby })));
-        plan.ops.push((at + rng.below(3_000), Op::Kill { who: node(2), mid, fate: MemoryFate::Kept, after }));
-        let cut = Op::Cut { who: node(1), way: Way::Both, link: None, flap: 0, length: lease * 2 };
-        plan.ops.push((at + 2_000 + rng.below(8_000), cut));
-        plan.ops.push((at + 4_000 + rng.below(8_000), order(0, Command::Online { node: standby })));
-    }
-    plan.length = lease * 26;
+    plan.machines[2].arbiter = true;
+    tweak(&mut plan, |config| {
+        if let Some(node) = config.nodes.get_mut(&NodeId::of("c")) {
+            node.arbiter = true;
+        }
+    });
+    let at = lease * 3 + rng.below(lease);
+    let length = lease + rng.below(lease / 2);
+    plan.ops.push((lease, apart(0, 1)));
+    plan.ops.push((at, Op::Cut { who: node(0), way: Way::Both, link: None, flap: 0, length }));
+    let then = vec![(1_200 + rng.below(2_000), cut_off(1))];
+    let (fate, after) = (MemoryFate::Kept, 300 + rng.below(3_000));
+    let op = Op::KillAt { who: node(2), at: Moment::Granted, fate, after, then };
+    plan.ops.push((at + lease / 2, op));
     plan
 }
 
-/// The heir of a hand-over dies between winning and whatever follows, and lives again at once.
+/// b wins and dies at once; a is told to take the group, and b lives again.
 fn winner_dies_while_winning(seed: u64, rng: &mut Rng) -> Plan {
     let lease = a_lease(rng);
     let mut plan = bench(seed, 3, lease, rng);
     let group = GroupId::of("g0");
-    for round in 0..5 {
-        let at = lease * (2 + round * 5) + rng.below(lease);
-        let heir = usize::try_from(1 - round % 2).unwrap_or(0);
-        let mid = u32::try_from(1 + rng.below(14)).unwrap_or(1);
-        plan.ops.push((at, order(heir, Command::Move { group, node: NodeId::of(&node_name(heir)) })));
-        let after = 500 + rng.below(5_000);
-        plan.ops
-            .push((at + rng.below(3_000), Op::Kill { who: node(heir), mid, fate: MemoryFate::Kept, after }));
+    let at = lease * 3 + rng.below(lease);
+    let (fate, after) = (MemoryFate::Kept, 300 + rng.below(5_000));
+    let back = Command::Move { group, node: NodeId::of("a") };
+    let then = vec![(100 + rng.below(2_000), order(0, back))];
+    plan.ops.push((at, Op::KillAt { who: node(1), at: Moment::Raised, fate, after, then }));
+    plan.ops.push((at + 1_000, order(0, Command::Move { group, node: NodeId::of("b") })));
+    plan
+}
+
+/// The heartbeat path dies, and the holder's cable is cut behind the switch.
+fn silent_cable(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 2, lease, rng);
+    let at = lease * 2 + rng.below(lease);
+    plan.ops.push((at, cut_off(0)));
+    let cable = Op::Cable { who: node(0), interface: 0, cut: true, length: 0 };
+    plan.ops.push((at + rng.below(lease * 2), cable));
+    plan
+}
+
+/// a gives the group to b and from then on hears nobody; told to take it back, it must not count the old grants.
+fn claims_again(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let group = GroupId::of("g0");
+    let at = lease * 3 + rng.below(lease);
+    plan.ops.push((at, order(1, Command::Move { group, node: NodeId::of("b") })));
+    let deaf = Op::Cut { who: node(0), way: Way::In, link: None, flap: 0, length: 0 };
+    plan.ops.push((at + 600 + rng.below(1_500), deaf));
+    for again in 0..4 {
+        let when = at + 4_000 + again * lease / 10 + rng.below(4_000);
+        plan.ops.push((when, order(0, Command::Takeover { group })));
     }
-    plan.length = lease * 28;
+    plan
+}
+
+/// The preferred node cannot start the group: it is not tried again and again.
+fn preferred_node_fails(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    plan.class = Class::Persistent;
+    tweak(&mut plan, |config| {
+        for group in config.groups.values_mut() {
+            group.failure_window = Span(lease * 1_000);
+        }
+    });
+    let (action, end) = (Action::Start, AgentEnd::Fails);
+    plan.ops.push((lease, Op::Agent { who: node(0), group: WEB, resource: 0, action, end, length: 0 }));
+    plan.ops.push((
+        lease * 2 + rng.below(lease),
+        Op::Kill { who: node(0), mid: 0, fate: MemoryFate::Lost, after: 5_000 },
+    ));
+    plan.length = lease * 4;
+    plan.limit = Some(lease * 12);
     plan
 }
 
@@ -279,36 +328,18 @@ fn slow_hand_overs(seed: u64, rng: &mut Rng) -> Plan {
     plan
 }
 
-/// The holder hears nobody and takes very long to stop: the others must not go on granting it what it cannot use.
-fn deaf_and_slow_to_stop(seed: u64, rng: &mut Rng) -> Plan {
+/// The holder, with a deadtime ten times as long, hears nobody: the others must not go on granting it what it soon loses.
+fn deaf_and_slow_to_notice(seed: u64, rng: &mut Rng) -> Plan {
     let lease = a_lease(rng);
     let mut plan = bench(seed, 3, lease, rng);
     plan.class = Class::Persistent;
     plan.side = !1;
-    tweak(&mut plan, |config| {
-        config.timing.initdead = Span(lease);
-        for group in config.groups.values_mut() {
-            group.failure_window = Span(lease);
-            group.failback_delay = Span::ZERO;
-            let vip = Arc::clone(&group.resources[0]);
-            group.resources = (0..40)
-                .map(|place| {
-                    Arc::new(systole::config::Resource {
-                        name: format!("r{place}"),
-                        monitor: None,
-                        ..(*vip).clone()
-                    })
-                })
-                .collect();
-        }
-    });
-    for resource in 0..40 {
-        let (action, end) = (Action::Stop, AgentEnd::TimesOut);
-        plan.ops.push((lease, Op::Agent { who: node(0), group: WEB, resource, action, end, length: 0 }));
-    }
-    let at = lease * 2 + rng.below(lease);
+    let config = another(&mut plan, |config| lengthen(config, 10));
+    let at = lease * 4 + rng.below(lease);
+    plan.ops.push((lease, Op::Configure { who: node(0), config }));
     plan.ops.push((at, Op::Cut { who: node(0), way: Way::In, link: None, flap: 0, length: 0 }));
-    plan.length = lease * 4;
+    plan.length = at + lease;
+    plan.limit = Some(lease * 16);
     plan
 }
 
@@ -390,7 +421,7 @@ fn second_step(seed: u64, rng: &mut Rng) -> Plan {
     plan
 }
 
-/// A standby of a pair that hung finds everybody else as alive as before.
+/// A standby of a pair that hung, while its link was dead, does not take its own absence for the other's silence.
 fn hung_standby(seed: u64, rng: &mut Rng) -> Plan {
     let lease = a_lease(rng);
     let mut plan = bench(seed, 2, lease, rng);
@@ -401,13 +432,10 @@ fn hung_standby(seed: u64, rng: &mut Rng) -> Plan {
         }
     });
     let at = lease * 2 + rng.below(lease);
-    let length = lease + rng.below(lease * 2);
-    let op = if rng.chance(500) {
-        Op::Hang { who: node(1), length }
-    } else {
-        Op::Pause { who: node(1), length, jumps: rng.chance(500), queues: false }
-    };
-    plan.ops.push((at, op));
+    let length = lease * 3 / 2 + rng.below(lease * 2);
+    plan.ops.push((at, Op::Hang { who: node(1), length }));
+    let cut = Op::Cut { who: node(1), way: Way::In, link: None, flap: 0, length: length - 1_000 };
+    plan.ops.push((at + 10, cut));
     plan.length = lease * 8;
     plan
 }

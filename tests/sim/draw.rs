@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) length: u64,
     /// Of a persistent plan: the machines that must hold everything.
     pub(crate) side: Mask,
+    /// Of a persistent plan: how soon they must; `None`: within the bound.
+    pub(crate) limit: Option<u64>,
 }
 
 /// The greatest deviation of a clock from true time, in millionths: two clocks differ by at most 1 %.
@@ -173,6 +175,7 @@ pub(crate) fn lay_out(seed: u64, class: Class, shape: &Shape, rng: &mut Rng) -> 
         ops: Vec::new(),
         length: 0,
         side: Mask::MAX,
+        limit: None,
     }
 }
 

@@ -21,6 +21,15 @@ pub(crate) enum Who {
     Other(usize),
 }
 
+/// The worst moments to die at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A beat has left that shows a grant to somebody else than the one before.
+    Granted,
+    /// An element stands that did not.
+    Raised,
+}
+
 /// Which way a path is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -80,6 +89,14 @@ pub(crate) enum Op {
         mid: u32,
         fate: MemoryFate,
         after: u64,
+    },
+    /// Its daemon dies at the next such moment, and something else follows so long after.
+    KillAt {
+        who: Who,
+        at: Moment,
+        fate: MemoryFate,
+        after: u64,
+        then: Vec<(u64, Op)>,
     },
     Off {
         who: Who,
@@ -195,6 +212,7 @@ impl Op {
             Self::TargetDown { .. } => "ping targets down",
             Self::ServiceSplit { .. } => "service networks split",
             Self::EvidenceLoss { .. } => "probes lost",
+            Self::KillAt { .. } => "crashes at the worst moment",
             Self::Kill { mid: 1.., .. } => "crashes between two effects",
             Self::Kill { fate: MemoryFate::Kept, .. } => "daemon restarts with memory",
             Self::Kill { fate: MemoryFate::Lost, .. } => "daemon restarts without memory",
@@ -296,6 +314,7 @@ impl World {
                 self.apply_to_groups(op.clone());
             }
             Op::Kill { .. }
+            | Op::KillAt { .. }
             | Op::Off { .. }
             | Op::Hang { .. }
             | Op::Pause { .. }
@@ -404,6 +423,11 @@ impl World {
                     self.kill(node);
                 }
             }
+            Op::KillAt { who, at, fate, after, then } => {
+                let node = self.who(who);
+                self.machines[node].restart = Some((fate, after));
+                self.machines[node].daemon.dies_at = Some((at, then));
+            }
             Op::Off { who, after, ghosts } => {
                 let node = self.who(who);
                 self.power_off(node);
@@ -494,6 +518,17 @@ impl World {
         }
     }
 
+    /// The moment that a crash was waiting for.
+    pub(crate) fn reach_moment(&mut self, node: usize, moment: Moment) {
+        let daemon = &mut self.machines[node].daemon;
+        if daemon.dies_at.as_ref().is_none_or(|(at, _)| *at != moment) {
+            return;
+        }
+        let Some((_, then)) = daemon.dies_at.take() else { return };
+        self.kill(node);
+        self.plan_ops(&then);
+    }
+
     /// A resource dies by itself: one that is watched, or nobody could know.
     fn let_die(&mut self, group: usize) {
         let Some(group) = self.group_at(group) else { return };
@@ -554,6 +589,7 @@ impl World {
         machine.slow_commits = false;
         machine.late_timers = 0;
         machine.daemon.dies_in = None;
+        machine.daemon.dies_at = None;
         for interface in 0..u16::try_from(machine.cables.len()).unwrap_or(0) {
             if self.machines[node].cables[usize::from(interface)] != Cable::Plugged {
                 self.set_cable(node, interface, Cable::Plugged);

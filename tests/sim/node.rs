@@ -50,6 +50,10 @@ pub(crate) struct Daemon {
     pub(crate) armed: Option<u64>,
     /// Dies after so many more effects.
     pub(crate) dies_in: Option<u32>,
+    /// Dies at such a moment, and then this happens.
+    pub(crate) dies_at: Option<(crate::faults::Moment, Vec<(u64, crate::faults::Op)>)>,
+    /// To whom its newest beat shows grants.
+    pub(crate) shown: BTreeMap<GroupId, NodeId>,
     /// Steps for a timer without the deadline going beyond now.
     pub(crate) spins: u32,
     pub(crate) last_sends: [Option<Span>; 2],

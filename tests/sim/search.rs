@@ -58,7 +58,7 @@ impl World {
 
     /// From a cold start every group must be held once.
     fn settle(&mut self) {
-        self.hold_once(Mask::MAX, "after a cold start", true);
+        self.hold_once(Mask::MAX, "after a cold start");
     }
 
     pub(crate) fn plan_ops(&mut self, ops: &[(u64, Op)]) {
@@ -68,8 +68,12 @@ impl World {
     }
 
     /// Runs until these machines hold every group once and go on doing so for two leases.
-    fn hold_once(&mut self, side: Mask, when: &str, strict: bool) -> bool {
+    fn hold_once(&mut self, side: Mask, when: &str) -> bool {
         let bound = self.bound();
+        self.hold_once_within(bound, side, when)
+    }
+
+    fn hold_once_within(&mut self, bound: u64, side: Mask, when: &str) -> bool {
         let (began, limit) = (self.now, self.now + bound);
         let step = self.longest_lease / 2;
         let mut since = None;
@@ -87,10 +91,8 @@ impl World {
                     }
                 }
                 Err(why) if self.now >= limit => {
-                    if strict {
-                        let ms = bound / 1_000;
-                        self.violate(3, format!("{when}, {why}, {ms} ms later"));
-                    }
+                    let ms = bound / 1_000;
+                    self.violate(3, format!("{when}, {why}, {ms} ms later"));
                     return false;
                 }
                 Err(_) => since = None,
@@ -127,7 +129,7 @@ impl World {
         self.take_back_orders();
         self.stats.bump("healings");
         if survives_alone(&self.config) || self.machines.len() > 1 {
-            self.hold_once(Mask::MAX, "after healing", true);
+            self.hold_once(Mask::MAX, "after healing");
         }
     }
 
@@ -195,7 +197,7 @@ impl World {
             self.run_until(self.now + 1_000);
         }
         self.heal();
-        self.hold_once(Mask::MAX, "after a crash and a reboot", true);
+        self.hold_once(Mask::MAX, "after a crash and a reboot");
     }
 
     fn is_only_able(&self, _group: GroupId, _holder: Option<usize>) -> bool {
@@ -274,7 +276,7 @@ impl World {
         self.plan_ops(&plan.ops);
         self.run_until(self.now + plan.length);
         self.heal();
-        self.hold_once(Mask::MAX, "after a single fault", true);
+        self.hold_once(Mask::MAX, "after a single fault");
         if self.violation.is_some() {
             return;
         }
@@ -303,7 +305,8 @@ impl World {
         self.settle();
         self.plan_ops(&plan.ops);
         self.run_until(self.now + plan.length);
-        self.hold_once(plan.side, "with faults that stay", true);
+        let bound = plan.limit.unwrap_or_else(|| self.bound());
+        self.hold_once_within(bound, plan.side, "with faults that stay");
         if self.violation.is_none() {
             self.heal_and_hold(plan);
         }

@@ -10,6 +10,7 @@ use systole::time::Span;
 use systole::types::{GroupId, InterfaceId, LinkId};
 
 use crate::evidence::Cable;
+use crate::faults::Moment;
 use crate::node::{Daemon, Machine};
 use crate::world::{Seen, What, World};
 
@@ -172,7 +173,10 @@ impl World {
                 self.machines[node].daemon.work = Some(Work::Write(Box::new(effect)));
                 self.schedule(takes, What::Work { node, life });
             }
-            Effect::Send(beat) => self.send(node, &beat),
+            Effect::Send(beat) => {
+                self.send(node, &beat);
+                self.note_grants(node, &beat);
+            }
             Effect::RaiseLease { group, until } => self.commit(node, group, until, false),
             Effect::RenewLease { group, until } => self.commit(node, group, until, true),
             Effect::DropLease { group } => self.begin_delete(node, group),
@@ -192,6 +196,20 @@ impl World {
             Effect::Left => self.left(node),
         }
         self.maybe_die(node);
+    }
+
+    fn note_grants(&mut self, node: usize, beat: &systole::beat::Beat) {
+        if self.machines[node].daemon.dies_at.is_none() {
+            return;
+        }
+        let shown = beat.grants.iter().map(|(group, grant)| (*group, grant.holder)).collect();
+        let before = std::mem::replace(&mut self.machines[node].daemon.shown, shown);
+        let other = |(group, holder): (&GroupId, &systole::types::NodeId)| {
+            before.get(group).is_some_and(|before| before != holder)
+        };
+        if self.machines[node].daemon.shown.iter().any(other) {
+            self.reach_moment(node, Moment::Granted);
+        }
     }
 
     /// A crash between two effects.
@@ -368,6 +386,9 @@ impl World {
             self.say(node, || format!("kernel: the element of {group:?} stands, for {}", Span(timeout)));
         }
         self.note_raise(node, group, stood);
+        if !stood {
+            self.reach_moment(node, Moment::Raised);
+        }
     }
 
     pub(crate) fn answered(&mut self, node: usize, life: u64, round: Round, from: Answerer) {
