@@ -214,7 +214,7 @@ fn voter_dies_while_granting(seed: u64, rng: &mut Rng) -> Plan {
     plan
 }
 
-/// b wins and dies at once; a is told to take the group, and b lives again.
+/// b wins, starts, and dies at once; a is told to take the group, and b lives again.
 fn winner_dies_while_winning(seed: u64, rng: &mut Rng) -> Plan {
     let lease = a_lease(rng);
     let mut plan = bench(seed, 3, lease, rng);
@@ -223,7 +223,7 @@ fn winner_dies_while_winning(seed: u64, rng: &mut Rng) -> Plan {
     let (fate, after) = (MemoryFate::Kept, 300 + rng.below(5_000));
     let back = Command::Move { group, node: NodeId::of("a") };
     let then = vec![(100 + rng.below(2_000), order(0, back))];
-    plan.ops.push((at, Op::KillAt { who: node(1), at: Moment::Raised, fate, after, then }));
+    plan.ops.push((at, Op::KillAt { who: node(1), at: Moment::Started, fate, after, then }));
     plan.ops.push((at + 1_000, order(0, Command::Move { group, node: NodeId::of("b") })));
     plan
 }
@@ -334,6 +334,11 @@ fn deaf_and_slow_to_notice(seed: u64, rng: &mut Rng) -> Plan {
     let mut plan = bench(seed, 3, lease, rng);
     plan.class = Class::Persistent;
     plan.side = !1;
+    tweak(&mut plan, |config| {
+        for group in config.groups.values_mut() {
+            group.promise = Promise::AtLeastOne;
+        }
+    });
     let config = another(&mut plan, |config| lengthen(config, 10));
     let at = lease * 4 + rng.below(lease);
     plan.ops.push((lease, Op::Configure { who: node(0), config }));
@@ -440,7 +445,7 @@ fn hung_standby(seed: u64, rng: &mut Rng) -> Plan {
     plan
 }
 
-/// c hung since before a won an exclusive group from b; a is cut off, c wakes with a's old beats, and wins: it must wait.
+/// c hung since before a won an exclusive group from b; a hangs in its turn, c wakes with a's old beats, and wins: it must wait.
 fn stale_proof(seed: u64, rng: &mut Rng) -> Plan {
     let lease = a_lease(rng);
     let mut plan = bench(seed, 3, lease, rng);
@@ -459,7 +464,9 @@ fn stale_proof(seed: u64, rng: &mut Rng) -> Plan {
     plan.ops.push((at, Op::Hang { who: node(2), length }));
     plan.ops.push((at + 1_000, Op::CutPair { a: 0, b: 2, one_way: false, length: 0 }));
     plan.ops.push((at + 20_000, order(1, Command::Standby { node: NodeId::of("b") })));
-    plan.ops.push((at + 30_000 + rng.below(lease / 2), cut_off(0)));
+    plan.ops.push((at + 30_000 + rng.below(lease / 2), Op::Hang { who: node(0), length: 0 }));
+    let group = GroupId::of("g0");
+    plan.ops.push((at + length + 1_000 + rng.below(20_000), order(2, Command::Takeover { group })));
     plan.length = lease * 12;
     plan
 }

@@ -28,6 +28,8 @@ pub(crate) enum Moment {
     Granted,
     /// An element stands that did not.
     Raised,
+    /// An agent starts a resource.
+    Started,
 }
 
 /// Which way a path is dead.

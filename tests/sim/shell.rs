@@ -5,7 +5,7 @@
 //! for the microseconds until the clock is read again.)
 
 use std::sync::Arc;
-use systole::cluster::{Answerer, Effect, Effects, Event, Input, Round, margin};
+use systole::cluster::{Action, Answerer, Effect, Effects, Event, Input, Round, margin};
 use systole::time::Span;
 use systole::types::{GroupId, InterfaceId, LinkId};
 
@@ -183,6 +183,9 @@ impl World {
             Effect::Run { ticket, action, resource } => {
                 self.say(node, || format!("runs {action:?} of {:?}/{}", ticket.group, ticket.resource));
                 self.run_agent(node, ticket, action, &resource);
+                if action == Action::Start {
+                    self.reach_moment(node, Moment::Started);
+                }
             }
             Effect::Probe { round, interface, groups } => self.probe(node, round, interface, &groups),
             Effect::Announce { group } => self.say(node, || format!("announces {group:?}")),
