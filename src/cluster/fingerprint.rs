@@ -201,9 +201,10 @@ impl<'a> Taking<'a> {
         self.past(at.unwrap_or(self.now), limit);
     }
 
-    /// How long until then; what is over is over.
+    /// How long until then; what is over is over, and never stays never.
     fn future(&mut self, at: Span) {
-        self.out.word((at - self.now.boot).0);
+        let never = at == Span(u64::MAX);
+        self.out.word(if never { u64::MAX } else { (at - self.now.boot).0 });
     }
 
     fn node(&mut self, node: NodeId) {
