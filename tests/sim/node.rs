@@ -214,9 +214,6 @@ impl World {
         };
         machine.daemon.life += 1;
         self.say(node, || format!("daemon starts: incarnation {}, memory {fate:?}", start.incarnation.0));
-        if fate != MemoryFate::Kept {
-            self.note_elements_gone(node);
-        }
         self.begin_core(node, start);
     }
 
