@@ -47,7 +47,10 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_numbers() {
-        let draw = |seed| { let mut rng = Rng::new(seed); [rng.next_u64(), rng.next_u64(), rng.below(10)] };
+        let draw = |seed| {
+            let mut rng = Rng::new(seed);
+            [rng.next_u64(), rng.next_u64(), rng.below(10)]
+        };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
     }

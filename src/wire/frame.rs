@@ -187,7 +187,11 @@ mod tests {
         assert_eq!(with(38, 128), Err(Refused::BadHeader), "more parts than allowed");
         assert_eq!(with(39, 1), Err(Refused::BadHeader), "reserved");
         let first = Header { sequence: Sequence(0), ..HEADER };
-        assert_eq!(Header::read(&datagram(&first.write())), Err(Refused::BadHeader), "sequences count from 1");
+        assert_eq!(
+            Header::read(&datagram(&first.write())),
+            Err(Refused::BadHeader),
+            "sequences count from 1"
+        );
         assert_eq!(Header::read(&HEADER.write()), Err(Refused::TooShort), "no seal");
         assert_eq!(Header::read(b"SYS"), Err(Refused::TooShort));
         assert_eq!(Header::read(&[0; limits::DATAGRAM_BYTES + 1]), Err(Refused::TooLong));

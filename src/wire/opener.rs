@@ -120,7 +120,8 @@ impl Opener {
 
     /// Whether both would judge every datagram alike: everything but the counters. For tests.
     pub fn same_state(&self, other: &Self) -> bool {
-        (self.me, self.life, self.cluster) == (other.me, other.life, other.cluster) && self.peers == other.peers
+        (self.me, self.life, self.cluster) == (other.me, other.life, other.cluster)
+            && self.peers == other.peers
     }
 
     fn judge(&mut self, link: LinkId, datagram: &mut [u8]) -> Result<Opened, Refused> {

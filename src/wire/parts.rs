@@ -119,7 +119,15 @@ mod tests {
 
     fn header(sequence: u64, part: u8, last: u8) -> Header {
         let life = Life { incarnation: Incarnation(1), random: 2 };
-        Header { cluster: 0, sender: NodeId(1), life, sequence: Sequence(sequence), key: KeyId(1), part, last }
+        Header {
+            cluster: 0,
+            sender: NodeId(1),
+            life,
+            sequence: Sequence(sequence),
+            key: KeyId(1),
+            part,
+            last,
+        }
     }
 
     /// Adds a part of the right size, filled with `fill`; whole beats are given back as they are.
@@ -158,7 +166,11 @@ mod tests {
         assert_eq!(add(&mut gathering, header(1, 0, 1), 7), Ok(None));
         let before = gathering.clone();
         let whole = |_: &[u8]| Ok(());
-        assert_eq!(gathering.add(&header(1, 1, 2), &[0; PART_BYTES], whole), Err(Refused::BadParts), "other count");
+        assert_eq!(
+            gathering.add(&header(1, 1, 2), &[0; PART_BYTES], whole),
+            Err(Refused::BadParts),
+            "other count"
+        );
         assert_eq!(gathering.add(&header(2, 0, 1), &[0; 5], whole), Err(Refused::BadParts), "too small");
         assert_eq!(gathering.add(&header(2, 1, 1), &[], whole), Err(Refused::BadParts), "empty");
         assert_eq!(gathering, before);

@@ -95,7 +95,15 @@ mod tests {
 
     fn header(sequence: u64, part: u8, last: u8) -> Header {
         let life = Life { incarnation: Incarnation(1), random: 2 };
-        Header { cluster: 0, sender: NodeId(1), life, sequence: Sequence(sequence), key: KeyId(1), part, last }
+        Header {
+            cluster: 0,
+            sender: NodeId(1),
+            life,
+            sequence: Sequence(sequence),
+            key: KeyId(1),
+            part,
+            last,
+        }
     }
 
     /// Judges, and marks what passed.

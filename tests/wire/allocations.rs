@@ -1,7 +1,10 @@
 //! Counts what a thread allocates, so that a test can say how much a datagram may cost. The fuzz targets use this file
 //! too.
 
-#![allow(unsafe_code, reason = "a global allocator cannot be written without; this one only counts and passes on")]
+#![allow(
+    unsafe_code,
+    reason = "a global allocator cannot be written without; this one only counts and passes on"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use systole::beat::{Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Subject, Unfit, VoterDigests, Wish};
+use systole::beat::{
+    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Subject, Unfit, VoterDigests, Wish,
+};
 use systole::rng::Rng;
 use systole::time::Span;
 use systole::types::{Epoch, GroupId, Incarnation, LinkId, NodeId, Sequence};
@@ -11,7 +13,8 @@ use systole::wire::{KeyRing, Life, Opener, Sealer};
 pub(crate) const CLUSTER: &str = "web";
 pub(crate) const ALICE: NodeId = NodeId::of("alice");
 pub(crate) const BOB: NodeId = NodeId::of("bob");
-pub(crate) const ALICES: Life = Life { incarnation: Incarnation(1_800_000_001), random: 0xa11c_e000_a11c_e000 };
+pub(crate) const ALICES: Life =
+    Life { incarnation: Incarnation(1_800_000_001), random: 0xa11c_e000_a11c_e000 };
 pub(crate) const BOBS: Life = Life { incarnation: Incarnation(1_800_000_002), random: 0x0b0b_0000_0b0b_0000 };
 pub(crate) const WIRE: LinkId = LinkId(0);
 pub(crate) const SERIAL: LinkId = LinkId(1);
@@ -50,7 +53,12 @@ pub(crate) fn group(number: usize) -> GroupId {
 /// that a healthy node has to say, with numbers as they are after some weeks.
 pub(crate) fn healthy(nodes: usize, groups: usize, sequence: u64) -> Beat {
     let lease = Span::seconds(1);
-    let grant = |epoch| Grant { holder: ALICE, incarnation: ALICES.incarnation, epoch, sequence: Sequence(9_999_990) };
+    let grant = |epoch| Grant {
+        holder: ALICE,
+        incarnation: ALICES.incarnation,
+        epoch,
+        sequence: Sequence(9_999_990),
+    };
     let groups = || (0..groups).map(|number| (group(number), Epoch(3 + number as u64 % 500)));
     Beat {
         sender: ALICE,
@@ -118,7 +126,8 @@ fn any_facts(rng: &mut Rng, most: u64) -> Facts {
         }),
         handover: map(rng, most, |rng| (GroupId(hash(rng)), NodeId(hash(rng)))),
         orders: map(rng, most, |rng| {
-            let subjects = [Subject::Cluster, Subject::Node(NodeId(hash(rng))), Subject::Group(GroupId(hash(rng)))];
+            let subjects =
+                [Subject::Cluster, Subject::Node(NodeId(hash(rng))), Subject::Group(GroupId(hash(rng)))];
             let node = NodeId(hash(rng));
             let wishes =
                 [Wish::Nothing, Wish::Standby, Wish::Maintenance, Wish::Place(node), Wish::Avoid(node)];

@@ -57,7 +57,10 @@ fn always_refuses(datagram: &[u8], cause: Refused) {
 fn hears(bob: &mut Opener, alice: &mut Sealer, sequence: u64) {
     let opened = bob.open(WIRE, &mut sealed(alice, sequence)).expect("good");
     let beat = beats::healthy(2, 2, sequence);
-    assert_eq!((opened.sender, opened.sequence, opened.news), (ALICE, Sequence(sequence), News::Beat(beat.into())));
+    assert_eq!(
+        (opened.sender, opened.sequence, opened.news),
+        (ALICE, Sequence(sequence), News::Beat(beat.into()))
+    );
 }
 
 #[test]
@@ -164,7 +167,8 @@ fn a_beat_sealed_with_a_key_that_was_taken_off_the_ring_moves_only_its_counter()
     bob.set_keys(&ring_of(&[2]), CLUSTER);
     refuses(&mut bob, WIRE, &datagram, Refused::UnknownKey);
     // The same id with another secret.
-    let mut renewed = Opener::new(&KeyRing::new(vec![(1, vec![9; 32])]).expect("good"), CLUSTER, BOB, BOBS, [ALICE]);
+    let mut renewed =
+        Opener::new(&KeyRing::new(vec![(1, vec![9; 32])]).expect("good"), CLUSTER, BOB, BOBS, [ALICE]);
     refuses(&mut renewed, WIRE, &datagram, Refused::BadSeal);
 }
 

@@ -84,7 +84,8 @@ proptest! {
 #[test]
 fn a_second_form_of_a_number_is_refused() {
     let (_, bytes) = empty();
-    for long in [vec![251, 7, 0], vec![252, 7, 0, 0, 0], vec![253, 7, 0, 0, 0, 0, 0, 0, 0], vec![251, 250, 0]] {
+    for long in [vec![251, 7, 0], vec![252, 7, 0, 0, 0], vec![253, 7, 0, 0, 0, 0, 0, 0, 0], vec![251, 250, 0]]
+    {
         let changed = [&bytes[..1], &long, &bytes[2..]].concat();
         assert_eq!(decode(&changed), Err(Refused::NotCanonical), "{long:?}");
     }
@@ -105,14 +106,19 @@ fn keys_that_come_twice_or_out_of_order_are_refused() {
 #[test]
 fn grants_are_refused_unless_each_group_comes_once_and_each_run_is_whole() {
     let (_, bytes) = empty();
-    let with_grants = |runs: &[u8]| decode(&[&bytes[..GRANTS], runs, &bytes[GRANTS + 1..]].concat()).map(|_| ());
+    let with_grants =
+        |runs: &[u8]| decode(&[&bytes[..GRANTS], runs, &bytes[GRANTS + 1..]].concat()).map(|_| ());
     let run = |holder: u8, groups: &[u8]| {
         let entries = groups.iter().flat_map(|group| [*group, 0, 0, 0, 1]).collect::<Vec<_>>();
         [&[holder, 0, 0, 0, 1, 1, groups.len() as u8], &entries[..]].concat()
     };
     let runs = |runs: &[Vec<u8>]| [&[runs.len() as u8], &runs.concat()[..]].concat();
     assert_eq!(with_grants(&runs(&[run(1, &[1, 2]), run(2, &[3])])), Ok(()));
-    assert_eq!(with_grants(&runs(&[run(1, &[1]), run(2, &[1])])), Err(Refused::NotCanonical), "granted to two");
+    assert_eq!(
+        with_grants(&runs(&[run(1, &[1]), run(2, &[1])])),
+        Err(Refused::NotCanonical),
+        "granted to two"
+    );
     assert_eq!(with_grants(&runs(&[run(1, &[2, 1])])), Err(Refused::NotCanonical), "out of order");
     assert_eq!(with_grants(&runs(&[run(1, &[1]), run(1, &[2])])), Err(Refused::NotCanonical), "a run in two");
     assert_eq!(with_grants(&runs(&[run(1, &[])])), Err(Refused::NotCanonical), "an empty run");
@@ -170,9 +176,8 @@ fn parts_complete_each_other_over_different_links() {
     let parts: Vec<Datagram> = beats::alice().seal(&beat).expect("within the limits");
     let mut bob = beats::bob();
     let links = BTreeMap::from([(0, SERIAL), (1, WIRE)]);
-    let news = (parts.iter().enumerate()).map(|(at, part)| {
-        bob.open(links[&(at % 2)], &mut part.clone()).expect("sealed").news
-    });
+    let news = (parts.iter().enumerate())
+        .map(|(at, part)| bob.open(links[&(at % 2)], &mut part.clone()).expect("sealed").news);
     assert_eq!(news.last(), Some(News::Beat(beat.into())));
     let again = bob.open(WIRE, &mut parts[0].clone()).expect("sealed, and new on this link");
     assert!(matches!(again.news, News::Copy(_)));

@@ -12,7 +12,8 @@ use systole::wire::{Header, KeyId, body};
 use crate::beats::{self, ALICE, ALICES};
 
 fn check(name: &str, bytes: &[u8]) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wire/golden").join(format!("{name}.hex"));
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wire/golden").join(format!("{name}.hex"));
     let text = hex(bytes);
     if std::env::var_os("SYSTOLE_BLESS").is_some() {
         std::fs::write(&path, &text).expect("the folder can be written");
@@ -61,7 +62,10 @@ fn the_body_is_as_it_was() {
 fn the_sealed_datagram_is_as_it_was() {
     check("sealed_healthy", &beats::alice().seal(&beats::healthy(3, 4, 1_000)).expect("a new beat").concat());
     check("sealed_full", &beats::alice().seal(&full()).expect("a new beat").concat());
-    check("sealed_in_parts", &beats::alice().seal(&beats::healthy(80, 30, 1_000)).expect("a new beat").concat());
+    check(
+        "sealed_in_parts",
+        &beats::alice().seal(&beats::healthy(80, 30, 1_000)).expect("a new beat").concat(),
+    );
 }
 
 #[test]

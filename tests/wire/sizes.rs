@@ -29,7 +29,9 @@ fn a_beat_of_8_nodes_and_32_groups_fits_one_datagram_at_its_worst() {
 #[test]
 fn beats_grow_by_a_bounded_number_of_bytes_for_each_node_and_group() {
     let counts = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000];
-    println!("\n| nodes | groups | datagrams | bytes | a node | a group |\n| --- | --- | --- | --- | --- | --- |");
+    println!(
+        "\n| nodes | groups | datagrams | bytes | a node | a group |\n| --- | --- | --- | --- | --- | --- |"
+    );
     for pair in counts.windows(2) {
         let (fewer, more) = (pair[0], pair[1]);
         let base = bytes(&sealed(fewer, fewer)) as f64;
