@@ -3,6 +3,9 @@
 //! Every figure is the median of many rounds, and the ratios are of figures taken in turn within the same rounds, so that
 //! a noisy machine disturbs both sides alike. A section is a function in the list of `main`.
 
+#![allow(clippy::cast_possible_truncation, reason = "small numbers, drawn for tests")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 #[path = "../tests/wire/beats.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod beats;
@@ -47,7 +50,9 @@ fn ciphers() {
                 buffer.copy_from_slice(&sealed);
                 assert!(key.open_in_place(nonce(), header(), &mut buffer).is_ok());
             });
-            let derive = median(20, || drop(black_box(cipher_key(cipher))));
+            let derive = median(20, || {
+                black_box(cipher_key(cipher));
+            });
             println!("| {name} | {size} | {open:.0} | {derive:.0} |");
         }
     }

@@ -283,11 +283,10 @@ impl<'a> Taking<'a> {
         let overdue = self.now.boot - *deadline;
         self.out.word(overdue.min(self.horizon).0);
         [*catching_up, *ready, *starting, *touched].into_iter().for_each(|flag| self.out.flag(flag));
-        self.out.flag(leave.is_some());
         self.past(*steady_since, self.failback);
         // Only a group that was configured away and comes back asks.
         self.out.word(epoch_floor.0);
-        leave.iter().for_each(|leave| self.leave(core, leave));
+        self.leave(core, leave.as_ref());
         self.stored(stored);
         self.out.flag(memory.is_some());
         memory.iter().for_each(|memory| self.memory(memory));
@@ -306,8 +305,9 @@ impl<'a> Taking<'a> {
         self.runs(groups, *generation);
     }
 
-    fn leave(&mut self, core: &Core, leave: &Leave) {
-        let Leave { since, done, gone } = leave;
+    fn leave(&mut self, core: &Core, leave: Option<&Leave>) {
+        self.out.flag(leave.is_some());
+        let Some(Leave { since, done, gone }) = leave else { return };
         self.past(*since, self.deadtime * 2);
         self.out.flag(done.is_some());
         if let Some((first, at)) = done {
