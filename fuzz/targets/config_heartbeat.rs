@@ -11,6 +11,9 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use systole::config::{HeartbeatFiles, parse_heartbeat};
 
+/// The number of the file in a report.
+const AUTHKEYS: usize = 2;
+
 fuzz_target!(|bytes: &[u8]| {
     let mut texts = bytes.splitn(3, |byte| *byte == 0xff).map(String::from_utf8_lossy);
     let (ha_cf, haresources, authkeys) =
@@ -20,16 +23,20 @@ fuzz_target!(|bytes: &[u8]| {
     let files = HeartbeatFiles { directory, ha_cf: &ha_cf, haresources: &haresources, authkeys };
     let parsed = parse_heartbeat(&files);
     let refused = parsed.is_err();
-    let shown = match &parsed {
+    let report = match &parsed {
         Ok(loaded) => {
             loaded.config.digest();
-            report::judge(&loaded.warnings, refused)
+            &loaded.warnings
         }
-        Err(report) => report::judge(report, refused),
+        Err(report) => report,
     };
+    report::judge(report, refused);
+    // What is said of the other files has examples in it, which a file of keys may contain by chance.
+    let mut of_keys = report.clone();
+    of_keys.diagnostics.retain(|one| one.place.file == AUTHKEYS);
+    let shown = of_keys.to_string() + &of_keys.files[AUTHKEYS].text;
     for secret in authkeys.into_iter().flat_map(secrets::long) {
-        let elsewhere = ha_cf.contains(secret) || haresources.contains(secret);
-        assert!(elsewhere || !shown.contains(secret), "a secret is shown");
+        assert!(!shown.contains(secret), "a secret is shown");
     }
     assert_eq!(parse_heartbeat(&files), parsed, "the same texts, and another answer");
 });
