@@ -1,7 +1,8 @@
 //! The simulator: whole clusters of the real core in virtual time, from one seed.
 //!
 //! `search [--seeds N] [--from S] [--jobs J]`, `seed N [--mutant NAME] [--timeline] [--beats]`,
-//! `mutants [NAME…] [--seeds N]`, `scenarios [NAME]`. Without an argument: the scenarios and 300 seeds. A run ends with `N passed, N failed`.
+//! `mutants [NAME…] [--seeds N]`, `scenarios [NAME]`. Without an argument: the scenarios and 300 seeds. A run ends with
+//! `N passed, N failed`.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
