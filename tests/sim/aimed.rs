@@ -1,12 +1,437 @@
-//! Worlds aimed at one rule each, where chance alone is too slow.
+//! Worlds aimed at one rule each, where chance alone is too slow. Each is a short story that goes wrong only if the rule
+//! is broken; times are drawn, so that some tries hit the moment. All of them must be clean on the true core.
 
-use systole::cluster::Mutant;
+use std::sync::Arc;
+
+use systole::cluster::{Action, Command, Mutant};
+use systole::config::{Config, Promise};
 use systole::rng::Rng;
+use systole::time::Span;
+use systole::types::{GroupId, NodeId};
 
-use crate::draw::{Class, Plan, draw_class};
+use crate::agents::AgentEnd;
+use crate::cluster::{Shape, node_name};
+use crate::draw::{Class, MachinePlan, PPM, Plan, draw_class, lay_out};
+use crate::faults::{Op, Way, Who};
+use crate::node::MemoryFate;
 
 /// A world in which the rule that this mutant breaks has to hold.
 pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
     let mut rng = Rng::new(seed ^ ((mutant as u64) << 32) ^ 0xa13e_d000);
-    draw_class(seed, Class::Chaos, &mut rng)
+    let rng = &mut rng;
+    let mut plan = match mutant {
+        Mutant::NoHoldOff => forgetful_voter(seed, rng),
+        Mutant::HoldOffForgetsLongerLeases => forgetful_voter_of_a_longer_lease(seed, rng),
+        Mutant::HoldOffExceptionWithoutHearing => replay(seed, rng, Reborn::Machine),
+        Mutant::UnprovenBeatChangesState => replay(seed, rng, Reborn::Daemon),
+        Mutant::OldBeatChangesState => replay(seed, rng, Reborn::Not),
+        Mutant::ClaimantCountsItselfAlways => claimant_without_its_own_vote(seed, rng),
+        Mutant::GrantShownBeforeCommitted | Mutant::MemoryWrittenAfterBeat => {
+            voter_dies_while_granting(seed, rng)
+        }
+        Mutant::ElementBeforeMemory => winner_dies_while_winning(seed, rng),
+        Mutant::VoterUsesOwnLease => longer_lease(seed, rng),
+        Mutant::WordShortened => shortened_lease(seed, rng),
+        Mutant::NoMargin => clocks_apart(seed, rng),
+        Mutant::ReleasedBeforeElementDropped => slow_hand_overs(seed, rng),
+        Mutant::RenewalForDeafPeer => deaf_and_slow_to_stop(seed, rng),
+        Mutant::ReleaseToNonClaimant => heir_that_does_not_know(seed, rng),
+        Mutant::VotersChangedInOneStep => one_step(seed, rng),
+        Mutant::SecondStepTooSoon => second_step(seed, rng),
+        Mutant::NoSelfSuspicion => hung_standby(seed, rng),
+        Mutant::StaleProofOfClear => stale_proof(seed, rng),
+        _ => draw_class(seed, Class::Chaos, rng),
+    };
+    plan.ops.sort_by_key(|(at, _)| *at);
+    plan
+}
+
+const WEB: usize = 0;
+
+fn node(place: usize) -> Who {
+    Who::Node(place)
+}
+
+/// One group `g0` that prefers the nodes in order; one link; nothing is drawn but times.
+fn bench(seed: u64, nodes: usize, lease: u64, rng: &mut Rng) -> Plan {
+    let shape = Shape::plain(nodes, lease / 6, lease);
+    let mut plan = lay_out(seed, Class::Chaos, &shape, rng);
+    plan.agents_slow = 0;
+    plan.length = lease * 8;
+    plan.restart_delay = 5_000;
+    let names: Vec<NodeId> = plan.machines.iter().map(|machine| NodeId::of(&machine.name)).collect();
+    tweak(&mut plan, |config| {
+        for group in config.groups.values_mut() {
+            group.prefer.clone_from(&names);
+        }
+    });
+    plan
+}
+
+/// Changes the first configuration.
+fn tweak(plan: &mut Plan, change: impl FnOnce(&mut Config)) {
+    let mut config = (*plan.configs[0]).clone();
+    change(&mut config);
+    plan.configs[0] = Arc::new(config);
+}
+
+/// One more configuration, made from the first.
+fn another(plan: &mut Plan, change: impl FnOnce(&mut Config)) -> usize {
+    let mut config = (*plan.configs[0]).clone();
+    change(&mut config);
+    plan.configs.push(Arc::new(config));
+    plan.last_configs = vec![0];
+    plan.configs.len() - 1
+}
+
+fn lengthen(config: &mut Config, times: u64) {
+    let timing = &mut config.timing;
+    timing.deadtime = timing.deadtime * times;
+    timing.warntime = timing.deadtime / 2;
+    timing.initdead = timing.deadtime * 2;
+}
+
+fn cut_off(place: usize) -> Op {
+    Op::Cut { who: node(place), way: Way::Both, link: None, flap: 0, length: 0 }
+}
+
+fn apart(a: usize, b: usize) -> Op {
+    Op::CutPair { a, b, one_way: false, length: 0 }
+}
+
+fn order(at: usize, command: Command) -> Op {
+    Op::Command { who: node(at), command }
+}
+
+fn slow_stop(place: usize) -> Op {
+    Op::Agent {
+        who: node(place),
+        group: WEB,
+        resource: 0,
+        action: Action::Stop,
+        end: AgentEnd::TimesOut,
+        length: 0,
+    }
+}
+
+fn a_lease(rng: &mut Rng) -> u64 {
+    200_000 + rng.below(800_000)
+}
+
+/// a holds by the votes of a and c, b hears only c. a is cut off and c reboots: c must not give b what a still has.
+fn forgetful_voter(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let at = lease * 3 + rng.below(lease);
+    plan.ops.push((lease, apart(0, 1)));
+    plan.ops.push((at, cut_off(0)));
+    plan.ops.push((
+        at + rng.below(20_000),
+        Op::Off { who: node(2), after: 1_000 + rng.below(lease / 10), ghosts: false },
+    ));
+    plan
+}
+
+/// The same, where a's lease is four times the voter's own deadtime.
+fn forgetful_voter_of_a_longer_lease(seed: u64, rng: &mut Rng) -> Plan {
+    let mut plan = forgetful_voter(seed, rng);
+    let config = another(&mut plan, |config| lengthen(config, 4));
+    plan.ops.push((plan.lease() * 2, Op::Configure { who: node(0), config }));
+    plan.length *= 2;
+    plan
+}
+
+/// What becomes of the voter that hears the replays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reborn {
+    Not,
+    Daemon,
+    Machine,
+}
+
+/// b held, then a does; then a is cut off, and an attacker plays a's old claimless beats to the voters.
+fn replay(seed: u64, rng: &mut Rng, reborn: Reborn) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    plan.attacker = true;
+    let group = GroupId::of("g0");
+    let at = lease * 10 + rng.below(lease);
+    plan.length = lease * 16;
+    plan.ops.push((lease, order(0, Command::Move { group, node: NodeId::of("b") })));
+    plan.ops.push((lease * 8, order(0, Command::Move { group, node: NodeId::of("a") })));
+    plan.ops.push((at - lease / 2, apart(0, 1)));
+    plan.ops.push((at, cut_off(0)));
+    let reborn_at = at + rng.below(10_000);
+    match reborn {
+        Reborn::Not => {}
+        Reborn::Daemon => {
+            plan.ops
+                .push((reborn_at, Op::Kill { who: node(2), mid: 0, fate: MemoryFate::Kept, after: 3_000 }));
+        }
+        Reborn::Machine => {
+            plan.ops.push((reborn_at, Op::Off { who: node(2), after: 2_000, ghosts: false }));
+        }
+    }
+    plan.ops.push((reborn_at + 4_000, Op::Replay { to: node(2), count: 150 }));
+    plan.ops.push((reborn_at + 4_000, Op::Replay { to: node(1), count: 50 }));
+    plan
+}
+
+/// b holds by its own and a's votes and stops slowly; a claims: c's vote and its own are two, but its own is b's.
+fn claimant_without_its_own_vote(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let group = GroupId::of("g0");
+    plan.ops.push((lease, order(0, Command::Move { group, node: NodeId::of("b") })));
+    plan.ops.push((lease * 2, apart(1, 2)));
+    plan.ops.push((lease * 3, slow_stop(1)));
+    plan.ops.push((lease * 4 + rng.below(lease), order(0, Command::Move { group, node: NodeId::of("a") })));
+    plan
+}
+
+/// a and b hear only c. a releases, c grants b and dies at once; b is cut off, a wants it back from a c that lives anew.
+fn voter_dies_while_granting(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let standby = NodeId::of("a");
+    plan.ops.push((0, apart(0, 1)));
+    for round in 0..4 {
+        let at = lease * (2 + round * 6) + rng.below(lease);
+        let mid = u32::try_from(1 + rng.below(8)).unwrap_or(1);
+        let after = 500 + rng.below(3_000);
+        plan.ops.push((at, order(0, Command::Standby { node: standby })));
+        plan.ops.push((at + rng.below(3_000), Op::Kill { who: node(2), mid, fate: MemoryFate::Kept, after }));
+        let cut = Op::Cut { who: node(1), way: Way::Both, link: None, flap: 0, length: lease * 2 };
+        plan.ops.push((at + 2_000 + rng.below(8_000), cut));
+        plan.ops.push((at + 4_000 + rng.below(8_000), order(0, Command::Online { node: standby })));
+    }
+    plan.length = lease * 26;
+    plan
+}
+
+/// The heir of a hand-over dies between winning and whatever follows, and lives again at once.
+fn winner_dies_while_winning(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let group = GroupId::of("g0");
+    for round in 0..5 {
+        let at = lease * (2 + round * 5) + rng.below(lease);
+        let heir = usize::try_from(1 - round % 2).unwrap_or(0);
+        let mid = u32::try_from(1 + rng.below(14)).unwrap_or(1);
+        plan.ops.push((at, order(heir, Command::Move { group, node: NodeId::of(&node_name(heir)) })));
+        let after = 500 + rng.below(5_000);
+        plan.ops
+            .push((at + rng.below(3_000), Op::Kill { who: node(heir), mid, fate: MemoryFate::Kept, after }));
+    }
+    plan.length = lease * 28;
+    plan
+}
+
+/// a's deadtime is longer than the voters': they keep their word for a's length.
+fn longer_lease(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let config = another(&mut plan, |config| lengthen(config, 4));
+    plan.ops.push((lease, Op::Configure { who: node(0), config }));
+    plan.ops.push((lease * 3 + rng.below(lease), cut_off(0)));
+    plan.length = lease * 12;
+    plan
+}
+
+/// a rests on a beat that asked for six times as much as its newest ones, and never hears what became of those.
+fn shortened_lease(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let config = another(&mut plan, |config| lengthen(config, 6));
+    let at = lease * 8 + rng.below(lease);
+    plan.ops.push((lease, Op::Configure { who: node(0), config }));
+    plan.ops.push((at, Op::Cut { who: node(0), way: Way::In, link: None, flap: 0, length: 0 }));
+    plan.ops.push((at + 1_000, Op::Configure { who: node(0), config: 0 }));
+    plan.ops.push((at + lease / 2, Op::Cut { who: node(0), way: Way::Out, link: None, flap: 0, length: 0 }));
+    plan.length = lease * 20;
+    plan
+}
+
+/// A slow holder and fast voters, with leases so long that a hundredth of them is more than a tick.
+fn clocks_apart(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = 1_000_000 + rng.below(4_000_000);
+    let mut plan = bench(seed, 3, lease, rng);
+    for (place, machine) in plan.machines.iter_mut().enumerate() {
+        let ppm = if place == 0 { -PPM } else { PPM };
+        (machine.boot_ppm, machine.raw_ppm) = (ppm, ppm);
+    }
+    plan.ops.push((lease * 2 + rng.below(lease), cut_off(0)));
+    plan
+}
+
+/// Many hand-overs, while the kernels are slow.
+fn slow_hand_overs(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let group = GroupId::of("g0");
+    plan.ops.extend((0..3).map(|place| (0, Op::SlowCommits { who: node(place), length: 0 })));
+    for round in 0..12 {
+        let heir = usize::try_from(1 + round % 2).unwrap_or(0);
+        let at = lease * (1 + round * 2) + rng.below(lease);
+        plan.ops.push((at, order(0, Command::Move { group, node: NodeId::of(&node_name(heir)) })));
+    }
+    plan.length = lease * 26;
+    plan
+}
+
+/// The holder hears nobody and takes very long to stop: the others must not go on granting it what it cannot use.
+fn deaf_and_slow_to_stop(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    plan.class = Class::Persistent;
+    plan.side = !1;
+    tweak(&mut plan, |config| {
+        config.timing.initdead = Span(lease);
+        for group in config.groups.values_mut() {
+            group.failure_window = Span(lease);
+            group.failback_delay = Span::ZERO;
+            let vip = Arc::clone(&group.resources[0]);
+            group.resources = (0..40)
+                .map(|place| {
+                    Arc::new(systole::config::Resource {
+                        name: format!("r{place}"),
+                        monitor: None,
+                        ..(*vip).clone()
+                    })
+                })
+                .collect();
+        }
+    });
+    for resource in 0..40 {
+        let (action, end) = (Action::Stop, AgentEnd::TimesOut);
+        plan.ops.push((lease, Op::Agent { who: node(0), group: WEB, resource, action, end, length: 0 }));
+    }
+    let at = lease * 2 + rng.below(lease);
+    plan.ops.push((at, Op::Cut { who: node(0), way: Way::In, link: None, flap: 0, length: 0 }));
+    plan.length = lease * 4;
+    plan
+}
+
+/// b is planned and does not claim, for its configuration does not know the group: who has it keeps it.
+fn heir_that_does_not_know(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    plan.class = Class::Persistent;
+    tweak(&mut plan, |config| {
+        for group in config.groups.values_mut() {
+            group.prefer.rotate_left(1);
+            group.failback = true;
+            group.failback_delay = Span::ZERO;
+        }
+    });
+    let config = another(&mut plan, |config| config.groups.clear());
+    plan.ops.push((lease + rng.below(lease), Op::Configure { who: node(1), config }));
+    plan.length = lease * 4;
+    plan
+}
+
+fn newcomer(plan: &mut Plan, config: usize) {
+    let name = node_name(plan.machines.len());
+    plan.machines.push(MachinePlan { name, arbiter: false, boot_ppm: 0, raw_ppm: 0, starts: None, config });
+    let node = plan.machines.len() - 1;
+    plan.ops.push((0, Op::PowerOn { node }));
+}
+
+fn member(config: &mut Config, place: usize) {
+    let name = node_name(place);
+    config.nodes.insert(NodeId::of(&name), systole::config::Node { name, arbiter: false });
+}
+
+/// c is told of five voters while a and b count three: two majorities that share nobody, had c believed it.
+fn one_step(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let config = another(&mut plan, |config| (3..5).for_each(|place| member(config, place)));
+    newcomer(&mut plan, config);
+    newcomer(&mut plan, config);
+    plan.ops.push((lease * 2, Op::Configure { who: node(2), config }));
+    let split = Op::Split { side: 0b11, way: Way::Both, link: None, length: 0 };
+    plan.ops.push((lease * 4 + rng.below(lease), split));
+    plan.length = lease * 12;
+    plan
+}
+
+/// a holds by the old set's a and b and stops slowly. e is to have it, and c, d and f, who do not hear a, are most of the
+/// new set: e must not count that one alone before a's lease has run out.
+fn second_step(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let old: Vec<NodeId> = plan.configs[0].nodes.keys().copied().collect();
+    let method = plan.configs[0].tiebreak.method;
+    let new_set = |config: &mut Config| {
+        (3..6).for_each(|place| member(config, place));
+        config.nodes.remove(&NodeId::of("b"));
+        for group in config.groups.values_mut() {
+            group.prefer = vec![NodeId::of("a")];
+        }
+    };
+    let joint = another(&mut plan, |config| {
+        new_set(config);
+        config.voters_before = Some(systole::config::VotersBefore { nodes: old, method });
+    });
+    let alone = another(&mut plan, new_set);
+    plan.last_configs = vec![joint, alone];
+    (0..3).for_each(|_| newcomer(&mut plan, joint));
+    plan.ops.extend([2, 3, 5].map(|other| (0, apart(0, other))));
+    plan.ops.push((lease * 2, Op::Configure { who: node(2), config: joint }));
+    plan.ops.push((lease * 4, Op::Configure { who: node(4), config: alone }));
+    plan.ops.push((lease * 5, slow_stop(0)));
+    plan.ops.push((lease * 6, Op::Configure { who: node(1), config: joint }));
+    let at = lease * 8 + rng.below(lease);
+    let (group, heir) = (GroupId::of("g0"), NodeId::of("e"));
+    plan.ops.push((at - rng.below(lease / 3), order(4, Command::Move { group, node: heir })));
+    plan.ops.push((at, Op::Configure { who: node(0), config: joint }));
+    plan.length = lease * 12;
+    plan
+}
+
+/// A standby of a pair that hung finds everybody else as alive as before.
+fn hung_standby(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 2, lease, rng);
+    plan.class = Class::Restart;
+    tweak(&mut plan, |config| {
+        for group in config.groups.values_mut() {
+            group.promise = Promise::AtLeastOne;
+        }
+    });
+    let at = lease * 2 + rng.below(lease);
+    let length = lease + rng.below(lease * 2);
+    let op = if rng.chance(500) {
+        Op::Hang { who: node(1), length }
+    } else {
+        Op::Pause { who: node(1), length, jumps: rng.chance(500), queues: false }
+    };
+    plan.ops.push((at, op));
+    plan.length = lease * 8;
+    plan
+}
+
+/// c hung since before a won an exclusive group from b; a is cut off, c wakes with a's old beats, and wins: it must wait.
+fn stale_proof(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    tweak(&mut plan, |config| {
+        config.watchdog = Some(systole::config::Watchdog {
+            device: std::path::PathBuf::from("/dev/watchdog"),
+            timeout: Span(lease * 3),
+        });
+        for group in config.groups.values_mut() {
+            group.exclusive = true;
+            group.prefer = vec![NodeId::of("b"), NodeId::of("a"), NodeId::of("c")];
+        }
+    });
+    let at = lease * 6 + rng.below(lease);
+    let length = lease * 3 / 2 + rng.below(lease);
+    plan.ops.push((at, Op::Hang { who: node(2), length }));
+    plan.ops.push((at + 1_000, Op::CutPair { a: 0, b: 2, one_way: false, length: 0 }));
+    plan.ops.push((at + 20_000, order(1, Command::Standby { node: NodeId::of("b") })));
+    plan.ops.push((at + 30_000 + rng.below(lease / 2), cut_off(0)));
+    plan.length = lease * 12;
+    plan
 }

@@ -283,13 +283,14 @@ impl World {
         match action {
             Action::Start => {
                 self.check_order(node, ticket);
+                self.check_stop_order(node, ticket, "starts");
                 if self.exclusive(node, ticket.group) {
                     self.check_exclusive(node, ticket);
                 }
             }
             Action::Stop => {
                 self.checks.stops += 1;
-                self.check_stop_order(node, ticket);
+                self.check_stop_order(node, ticket, "stops");
             }
             Action::Probe | Action::Monitor => {}
         }
@@ -317,13 +318,8 @@ impl World {
         }
     }
 
-    /// While a whole group is stopped, what was started last goes first. (A single resource may be repaired in place.)
-    fn check_stop_order(&mut self, node: usize, ticket: Ticket) {
-        let Some(core) = &self.machines[node].daemon.core else { return };
-        let phase = core.view().groups.get(&ticket.group).and_then(|group| group.phase);
-        if phase != Some(systole::beat::Phase::Stopping) {
-            return;
-        }
+    /// What was started last goes first: nothing is stopped, or started, under what rests on it.
+    fn check_stop_order(&mut self, node: usize, ticket: Ticket, does: &str) {
         self.stats.bump("stops checked");
         let config = std::sync::Arc::clone(&self.machines[node].config);
         let Some(group) = config.groups.get(&ticket.group) else { return };
@@ -334,7 +330,7 @@ impl World {
             if !warm && !broken && self.believes_running(node, ticket.group, place) {
                 let name = self.machines[node].name.clone();
                 let (group, first) = (ticket.group, ticket.resource);
-                self.violate(2, format!("{name} stops {group:?}/{first} while {group:?}/{place} runs"));
+                self.violate(2, format!("{name} {does} {group:?}/{first} while {group:?}/{place} runs"));
             }
         }
     }

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
             let name = words.0.get(1).filter(|word| !word.starts_with('-')).map_or("", String::as_str);
             scenario::run(name, words.has("--timeline"))
         }
-        Some("mutants") => run_mutants(&words),
+        Some("mutants" | "aimed") => run_mutants(&words),
         Some(other) if !other.starts_with('-') => {
             println!("there is no `{other}`: search, seed, mutants, scenarios");
             Tally { passed: 0, failed: 1 }
@@ -85,14 +85,12 @@ fn main() -> ExitCode {
 
 /// The names of mutants may follow, in any order with `--seeds` and `--jobs`.
 fn run_mutants(words: &Words) -> Tally {
-    let names: Vec<&str> = words
-        .0
-        .iter()
-        .skip(1)
-        .map(String::as_str)
-        .filter(|w| w.starts_with(|c: char| c.is_ascii_uppercase()))
-        .collect();
+    let named = |word: &&str| word.starts_with(|c: char| c.is_ascii_uppercase());
+    let names: Vec<&str> = words.0.iter().skip(1).map(String::as_str).filter(named).collect();
     let jobs = usize::try_from(words.number("--jobs", 2)).unwrap_or(2);
+    if words.has("aimed") {
+        return mutants::run_aimed(&names, words.number("--seeds", 100));
+    }
     mutants::run(&names, words.number("--seeds", mutants::SEEDS), jobs)
 }
 

@@ -58,6 +58,27 @@ pub(crate) fn run(names: &[&str], seeds: u64, jobs: usize) -> Tally {
     tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// The aimed worlds on the true core: each must be clean.
+pub(crate) fn run_aimed(names: &[&str], seeds: u64) -> Tally {
+    let mut tally = Tally::default();
+    for mutant in Mutant::ALL.into_iter().filter(|m| names.is_empty() || names.contains(&&*format!("{m:?}")))
+    {
+        let failing = (1..=seeds).map(|number| number * 2).find_map(|number| {
+            let verdict = run_plan(&aimed::draw(mutant, number), Options::default());
+            verdict.violation.map(|violation| (number, violation))
+        });
+        match failing {
+            None => tally.passed += 1,
+            Some((number, violation)) => {
+                tally.failed += 1;
+                let (at, what) = (Ms(violation.at), violation.what);
+                println!("{mutant:?} seed {number}: invariant {} at {at}: {what}", violation.invariant);
+            }
+        }
+    }
+    tally
+}
+
 fn hunt(mutant: Mutant, seeds: u64) -> Found {
     let mut unclean = None;
     for number in 1..=seeds {
