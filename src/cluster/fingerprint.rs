@@ -8,7 +8,7 @@
 //! It must never forget a field: every struct is taken apart without `..`, so a new field does not compile until somebody
 //! has decided here whether it matters. What is left out is bound to `_`, with the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, Unfit, VoterDigests};
 use crate::config::Config;
@@ -79,7 +79,7 @@ impl Print {
 
     /// What /run holds while no daemon runs.
     pub fn memory(&mut self, frame: &dyn Frame, memory: &Memory) {
-        Taking::of_the_world(frame, Span::ZERO, self).memory(memory);
+        Taking::of_the_world(frame, Span::ZERO, self).memory(Some(memory));
     }
 
     /// What the disk holds.
@@ -201,9 +201,10 @@ impl<'a> Taking<'a> {
         self.past(at.unwrap_or(self.now), limit);
     }
 
-    /// How long until then; what is over is over.
+    /// How long until then; what is over is over, and never stays never.
     fn future(&mut self, at: Span) {
-        self.out.word((at - self.now.boot).0);
+        let never = at == Span(u64::MAX);
+        self.out.word(if never { u64::MAX } else { (at - self.now.boot).0 });
     }
 
     fn node(&mut self, node: NodeId) {
@@ -282,14 +283,10 @@ impl<'a> Taking<'a> {
         let overdue = self.now.boot - *deadline;
         self.out.word(overdue.min(self.horizon).0);
         [*catching_up, *ready, *starting, *touched].into_iter().for_each(|flag| self.out.flag(flag));
-        self.out.flag(leave.is_some());
         self.past(*steady_since, self.failback);
-        // Only a group that was configured away and comes back asks.
-        self.out.word(epoch_floor.0);
-        leave.iter().for_each(|leave| self.leave(core, leave));
+        self.leave(core, leave.as_ref(), *epoch_floor);
         self.stored(stored);
-        self.out.flag(memory.is_some());
-        memory.iter().for_each(|memory| self.memory(memory));
+        self.memory(memory.as_ref());
         self.voter_sets(voters);
         self.maybe_past(*first_step_shown, self.horizon);
         self.peers(peers, overdue);
@@ -300,13 +297,14 @@ impl<'a> Taking<'a> {
         self.fencing(fencing);
         self.orders(orders);
         self.out.word(u64::from(*reach));
-        self.out.count(dropped_late.len());
-        dropped_late.iter().for_each(|group| self.group(*group));
-        self.runs(groups, *generation);
+        self.runs(groups, *generation, dropped_late);
     }
 
-    fn leave(&mut self, core: &Core, leave: &Leave) {
-        let Leave { since, done, gone } = leave;
+    fn leave(&mut self, core: &Core, leave: Option<&Leave>, epoch_floor: Epoch) {
+        // Only a group that was configured away and comes back asks.
+        self.out.word(epoch_floor.0);
+        self.out.flag(leave.is_some());
+        let Some(Leave { since, done, gone }) = leave else { return };
         self.past(*since, self.deadtime * 2);
         self.out.flag(done.is_some());
         if let Some((first, at)) = done {
@@ -337,7 +335,9 @@ impl<'a> Taking<'a> {
     }
 
     /// A run is known by how many were begun after it.
-    fn runs(&mut self, groups: &BTreeMap<GroupId, Tenure>, newest: u64) {
+    fn runs(&mut self, groups: &BTreeMap<GroupId, Tenure>, newest: u64, dropped_late: &BTreeSet<GroupId>) {
+        self.out.count(dropped_late.len());
+        dropped_late.iter().for_each(|group| self.group(*group));
         let runs = groups.values().flat_map(|tenure| &tenure.units).filter_map(|unit| unit.busy);
         for (run, action) in runs {
             self.out.word(newest - run);

@@ -35,16 +35,7 @@ pub(crate) fn find_all(asked: &Asked) -> (usize, usize) {
         .into_iter()
         .filter(named)
         .collect();
-    // A world in which the core goes wrong by itself proves nothing about its mistakes.
-    let chosen = |setting: &Arc<Setting>| asked.world.as_ref().is_none_or(|name| name == setting.name);
-    let candidates = settings::all(None).into_iter().filter(chosen).collect();
-    let sound: Vec<&'static str> = crate::on_both_cores(candidates, |setting| {
-        search(setting, Limits { first: true, faults: 1, ..asked.limits }).violations.is_empty()
-    })
-    .into_iter()
-    .filter(|(_, sound)| *sound)
-    .map(|(setting, _)| setting.name)
-    .collect();
+    let sound = sound_worlds(asked);
     println!("worlds without a violation of their own: {}\n", sound.join(", "));
     println!("{:<30} {:<25} {:>9} {:>6}  what", "mutant", "found in", "states", "s");
     let count = wanted.len();
@@ -80,4 +71,19 @@ pub(crate) fn find_all(asked: &Asked) -> (usize, usize) {
         }
     }
     (found_all, count - found_all)
+}
+
+/// A world in which the core goes wrong by itself proves nothing about its mistakes.
+#[cfg(feature = "mutants")]
+fn sound_worlds(asked: &Asked) -> Vec<&'static str> {
+    use crate::search::{Limits, search};
+
+    let chosen = |setting: &std::sync::Arc<crate::world::Setting>| {
+        asked.world.as_ref().is_none_or(|name| name == setting.name)
+    };
+    let candidates = crate::settings::all(None).into_iter().filter(chosen).collect();
+    let judged = crate::on_both_cores(candidates, |setting| {
+        search(setting, Limits { first: true, faults: 1, ..asked.limits }).violations.is_empty()
+    });
+    judged.into_iter().filter(|(_, sound)| *sound).map(|(setting, _)| setting.name).collect()
 }

@@ -33,12 +33,10 @@ impl Frame for Relative<'_> {
         let Some(place) = machine.lives.iter().rposition(|(known, _)| *known == life) else { return OLD };
         let (_, newest) = machine.lives[place];
         let later = newest.0 + 1 - sequence.0;
-        if place + 1 < machine.lives.len() || later == 0 {
-            return later;
-        }
-        let sent = machine.spoken.len().checked_sub(usize::try_from(later).unwrap_or(usize::MAX));
-        let sent = sent.and_then(|place| machine.spoken.get(place));
-        if sent.is_some_and(|sent| *sent >= self.world.long_ago(at)) { later } else { OLD }
+        let long_ago = self.world.long_ago(at);
+        let lately = |spoken: &&(Incarnation, Sequence, u64)| (spoken.0, spoken.1) == (life, sequence);
+        let sent = machine.spoken.iter().rev().find(lately).is_some_and(|(_, _, sent)| *sent >= long_ago);
+        if sent || later == 0 { later } else { OLD }
     }
 
     fn epoch(&self, _group: GroupId, epoch: Epoch) -> u64 {

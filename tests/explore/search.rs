@@ -20,6 +20,9 @@ const SAMPLE: u128 = 61;
 /// No world takes longer to repeat itself.
 const LONGEST_CYCLE: usize = 200_000;
 
+/// No schedule goes on for longer without coming to a state seen before.
+const DEEPEST: usize = 20_000;
+
 /// How much is searched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -186,6 +189,10 @@ impl Search {
         let choices = world.choices(left);
         stack.push(Frame { world, left, choices, tried: 0 });
         self.found.depth = self.found.depth.max(stack.len());
+        if stack.len() == DEEPEST {
+            self.violated("a schedule that never repeats".to_owned(), path);
+            stack.pop();
+        }
     }
 
     /// The shortest story of each kind is kept.

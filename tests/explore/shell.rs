@@ -59,7 +59,6 @@ impl World {
         machine.on = true;
         let life = Incarnation(machine.lives.last().map_or(1, |(life, _)| life.0 + 1));
         machine.lives.push((life, Sequence(0)));
-        machine.spoken.clear();
         machine.newest = [0; 3];
         if !with_memory {
             machine.memory = None;
@@ -135,7 +134,7 @@ impl World {
             Effect::Store(stored) => self.machines[at].stored = Arc::new(stored.clone()),
             Effect::Send(beat) => {
                 self.check_beat(at, beat);
-                self.note_sent(at, beat.sequence);
+                self.note_sent(at, beat.incarnation, beat.sequence);
                 self.send(at, beat);
             }
             Effect::RaiseLease { group, until } => {
@@ -165,14 +164,14 @@ impl World {
         }
     }
 
-    fn note_sent(&mut self, at: usize, sequence: Sequence) {
+    fn note_sent(&mut self, at: usize, life: Incarnation, sequence: Sequence) {
         let (now, long_ago) = (self.tick, self.long_ago(at));
         let machine = &mut self.machines[at];
         if let Some(newest) = machine.lives.last_mut() {
             newest.1 = sequence;
         }
-        machine.spoken.retain(|sent| *sent >= long_ago);
-        machine.spoken.push_back(now);
+        machine.spoken.retain(|(_, _, sent)| *sent >= long_ago);
+        machine.spoken.push_back((life, sequence, now));
     }
 
     /// An agent runs; its answer comes at once unless the adversary slows it down.

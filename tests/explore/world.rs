@@ -88,8 +88,8 @@ pub(crate) struct Machine {
     pub(crate) memory: Option<Arc<Memory>>,
     /// Each life begun so far with the newest beat it sent, the newest life last.
     pub(crate) lives: Vec<(Incarnation, Sequence)>,
-    /// The ticks at which the newest beats of the newest life were sent, the newest last.
-    pub(crate) spoken: VecDeque<u64>,
+    /// The newest beats and the ticks at which they were sent, the newest last.
+    pub(crate) spoken: VecDeque<(Incarnation, Sequence, u64)>,
     /// When each element ends, on the own clock; the kernel's tick is not counted in.
     pub(crate) elements: BTreeMap<GroupId, Span>,
     pub(crate) running: BTreeSet<(GroupId, u16)>,

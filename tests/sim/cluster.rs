@@ -194,7 +194,7 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
         interfaces: vec![InterfaceId(u16::try_from(place % shape.interfaces.max(1)).unwrap_or(0))],
         resources: (0..count).map(|at| Arc::new(draw_resource(at, shape, exclusive, rng))).collect(),
     };
-    let clones = !shape.plain && !(pair && shape.method == TiebreakMethod::Evidence) && rng.chance(150);
+    let clones = !(shape.plain || pair && shape.method == TiebreakMethod::Evidence) && rng.chance(150);
     if clones && group.with.is_none() {
         let parent = GroupId::of(&name);
         for index in 0..2 + rng.below(3) {

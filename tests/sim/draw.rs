@@ -5,7 +5,6 @@ use std::sync::Arc;
 use systole::cluster::{Action, Command};
 use systole::config::{Config, TiebreakMethod};
 use systole::rng::Rng;
-use systole::time::Span;
 use systole::types::{InterfaceId, NodeId};
 
 use crate::agents::AgentEnd;

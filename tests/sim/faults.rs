@@ -449,10 +449,10 @@ impl World {
                 self.pause_machine(node, queues);
                 self.later(length, Op::Resume { node, since, jumps });
             }
-            Op::Resume { node, since, jumps } => {
-                if self.machines[node].paused.is_some_and(|paused| paused.since == since) {
-                    self.resume_machine(node, jumps);
-                }
+            Op::Resume { node, since, jumps }
+                if self.machines[node].paused.is_some_and(|paused| paused.since == since) =>
+            {
+                self.resume_machine(node, jumps);
             }
             Op::SlowCommits { who, length } => {
                 let node = self.who(who);

@@ -1,7 +1,8 @@
 //! The language of the scenarios: text in, steps out, or the line that cannot be read.
 //!
 //! The first line is a comment and a claim. Then come `cluster:` and `group NAME:`, then steps:
-//! `at TIME COMMAND` (since the start), `wait TIME`, `expect …` (see `scenario.rs` for what each means). `#` begins a comment.
+//! `at TIME COMMAND` (since the start), `wait TIME`, `expect …` (see `scenario.rs` for what each means). `#` begins a
+//! comment.
 
 use systole::cluster::{Action, Command};
 use systole::config::{Promise, TiebreakMethod};

@@ -119,6 +119,7 @@ impl Ord for Scheduled {
 /// How a run is watched.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
+    #[cfg_attr(not(feature = "mutants"), allow(dead_code, reason = "there are no mistakes to make then"))]
     pub(crate) mutant: Option<Mutant>,
     /// Keep every input and effect, to play them again.
     pub(crate) record: bool,

@@ -9,6 +9,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+/// The most that one datagram of a single part may allocate, whatever is in it. A thing in memory is larger than its
+/// bytes on the wire, though not by more than this.
+#[allow(dead_code, reason = "not every fuzz target needs it")]
+pub(crate) const BYTES_PER_DATAGRAM: usize = 32 * 1_024;
+
+/// The most that the greatest beat within the limits may allocate when its last part comes.
+#[allow(dead_code, reason = "not every fuzz target needs it")]
+pub(crate) const BYTES_PER_BEAT: usize = 768 * 1_024;
+
 #[global_allocator]
 static COUNTING: Counting = Counting;
 

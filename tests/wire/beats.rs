@@ -106,7 +106,7 @@ pub(crate) fn any(rng: &mut Rng, sequence: u64, most: u64) -> Beat {
                 Phase::Stopping,
                 Phase::Blocked,
             ];
-            let phase = phases[rng.below(5) as usize];
+            let phase = phases[rng.below(6) as usize];
             (GroupId(hash(rng)), Claim { epoch: Epoch(number(rng)), phase, lease: Span(number(rng)) })
         }),
         grants: map(rng, most, |rng| {

@@ -1,5 +1,7 @@
 //! The wire, from outside.
 
+#![allow(clippy::cast_possible_truncation, reason = "small numbers, drawn for tests")]
+
 mod allocations;
 mod beats;
 mod forged;

@@ -6,19 +6,12 @@ use systole::types::{LinkId, Sequence};
 use systole::wire::frame::PART_BYTES;
 use systole::wire::{Datagram, Refused, body, limits};
 
-use crate::allocations::peak;
+use crate::allocations::{BYTES_PER_BEAT, BYTES_PER_DATAGRAM, peak};
 use crate::beats::{self, ALICE, ALICES, WIRE};
 
 const SEED: u64 = 0x5157_01e0;
 const DATAGRAMS: u64 = 100_000;
 const BODIES: u64 = 100_000;
-
-/// The most that one datagram of a single part may allocate, whatever is in it. A thing in memory is larger than its
-/// bytes on the wire, though not by more than this.
-const BYTES_PER_DATAGRAM: usize = 32 * 1_024;
-
-/// The most that the greatest beat within the limits may allocate when its last part comes.
-const BYTES_PER_BEAT: usize = 768 * 1_024;
 
 /// Damages a few bytes: changes, cuts, repetitions.
 fn damage(rng: &mut Rng, bytes: &mut Vec<u8>) {

@@ -33,8 +33,9 @@ impl Taking<'_> {
         self.out.word(*method as u64);
     }
 
-    pub(super) fn memory(&mut self, memory: &Memory) {
-        let Memory { grants, claims, warm, orders, hold_off } = memory;
+    pub(super) fn memory(&mut self, memory: Option<&Memory>) {
+        self.out.flag(memory.is_some());
+        let Some(Memory { grants, claims, warm, orders, hold_off }) = memory else { return };
         self.out.flag(*hold_off);
         self.out.count(grants.len());
         for (group, RememberedGrant { holder, incarnation, epoch, sequence, lease }) in grants {
