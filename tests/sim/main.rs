@@ -75,12 +75,29 @@ fn main() -> ExitCode {
             Tally { passed: 0, failed: 1 }
         }
         Some(_) | None => {
-            let (told, searched) = (scenario::run("", false), search_seeds(&words, 300));
-            Tally { passed: told.passed + searched.passed, failed: told.failed + searched.failed }
+            let parts = [scenario::run("", false), same_seed_same_bytes(20), search_seeds(&words, 300)];
+            let sum = |of: fn(&Tally) -> u64| parts.iter().map(of).sum();
+            Tally { passed: sum(|part| part.passed), failed: sum(|part| part.failed) }
         }
     };
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The same seed gives the same bytes: each of these runs twice, and the timelines with every beat are compared.
+fn same_seed_same_bytes(seeds: u64) -> Tally {
+    let mut tally = Tally::default();
+    let options = Options { timeline: true, beats: true, record: true, ..Options::default() };
+    for seed in 1..=seeds {
+        let (once, again) = (search::run_seed(seed, options), search::run_seed(seed, options));
+        if (once.digest, once.timeline) == (again.digest, again.timeline) {
+            tally.passed += 1;
+        } else {
+            tally.failed += 1;
+            println!("seed {seed} does not give the same run twice");
+        }
+    }
+    tally
 }
 
 /// The names of mutants may follow, in any order with `--seeds` and `--jobs`.
