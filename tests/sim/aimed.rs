@@ -445,7 +445,8 @@ fn hung_standby(seed: u64, rng: &mut Rng) -> Plan {
     plan
 }
 
-/// c hung since before a won an exclusive group from b; a hangs in its turn, c wakes with a's old beats, and wins: it must wait.
+/// c hung since before a won an exclusive group from b; a hangs in its turn, c wakes with a's old
+/// beats, and wins: it must wait.
 fn stale_proof(seed: u64, rng: &mut Rng) -> Plan {
     let lease = a_lease(rng);
     let mut plan = bench(seed, 3, lease, rng);
