@@ -124,6 +124,13 @@ fn cause(error: &DecodeError) -> Refused {
     }
 }
 
+/// What bincode's `legacy` would take, with its numbers of fixed size: so that a test can show what the choice saves.
+pub fn legacy_bytes(beat: &Beat) -> usize {
+    let mut bytes = Vec::new();
+    encode_as(beat, &mut bytes, bincode::config::legacy());
+    bytes.len()
+}
+
 /// Where bincode writes.
 struct Bytes<'a>(&'a mut Vec<u8>);
 

@@ -249,3 +249,32 @@ impl PartialEq for Peer {
             && (&self.heard, &self.gathering, &self.newest) == (&other.heard, &other.gathering, &other.newest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::KeyId;
+    use crate::wire::sealer::Sealer;
+
+    const ALICE: NodeId = NodeId::of("alice");
+    const LIFE: Life = Life { incarnation: Incarnation(1), random: 1 };
+
+    fn ring(ids: [u8; 2]) -> KeyRing {
+        KeyRing::new(ids.map(|id| (id, vec![id; 32])).to_vec()).expect("a good ring")
+    }
+
+    #[test]
+    fn a_recording_under_an_old_key_does_not_push_the_present_key_out_of_the_cache() {
+        let body = [0; 26];
+        let mut alice = Sealer::new(&ring([1, 2]), "web", ALICE, LIFE);
+        let mut recorded = alice.seal_part(Sequence(1), 0, 0, &body);
+        alice.set_keys(&ring([2, 1]), "web");
+        let mut bob = Opener::new(&ring([2, 1]), "web", NodeId::of("bob"), LIFE, [ALICE]);
+        let cached =
+            |bob: &Opener| bob.peers[&ALICE].as_ref().and_then(|peer| peer.key.as_ref()).map(|key| key.id);
+        assert!(bob.open(LinkId(0), &mut alice.seal_part(Sequence(2), 0, 0, &body)).is_ok());
+        assert_eq!(cached(&bob), Some(KeyId(2)));
+        assert_eq!(bob.open(LinkId(1), &mut recorded).map(|opened| opened.news), Ok(News::Older));
+        assert_eq!(cached(&bob), Some(KeyId(2)));
+    }
+}

@@ -39,6 +39,7 @@ fn empty() -> (Beat, Vec<u8>) {
 const HEARD: usize = 19;
 const CLAIMS: usize = 20;
 const GRANTS: usize = 21;
+const REACH: usize = 22;
 
 proptest! {
     #[test]
@@ -82,12 +83,34 @@ proptest! {
 }
 
 #[test]
-fn a_second_form_of_a_number_is_refused() {
+fn a_number_has_only_its_shortest_form_in_the_middle_of_a_body_and_at_its_end() {
     let (_, bytes) = empty();
-    for long in [vec![251, 7, 0], vec![252, 7, 0, 0, 0], vec![253, 7, 0, 0, 0, 0, 0, 0, 0], vec![251, 250, 0]]
-    {
-        let changed = [&bytes[..1], &long, &bytes[2..]].concat();
-        assert_eq!(decode(&changed), Err(Refused::NotCanonical), "{long:?}");
+    let form = |marker: u8, number: u64, length: usize| [&[marker], &number.to_le_bytes()[..length]].concat();
+    // The time comes early. The reach is in the last bytes, where the cursor has no nine bytes ahead.
+    let time = |form: &[u8]| decode(&[&bytes[..1], form, &bytes[2..]].concat()).map(|beat| beat.sent_at.0);
+    let reach = |form: &[u8]| {
+        decode(&[&bytes[..REACH], form, &bytes[REACH + 1..]].concat()).map(|beat| beat.facts.reach)
+    };
+    for (marker, length, least) in [(251, 2, 251), (252, 4, 1 << 16), (253, 8, 1 << 32)] {
+        assert_eq!(time(&form(marker, least, length)), Ok(least));
+        for too_small in [least - 1, least / 2, 0] {
+            assert_eq!(
+                time(&form(marker, too_small, length)),
+                Err(Refused::NotCanonical),
+                "{marker} {too_small}"
+            );
+            assert_eq!(
+                reach(&form(marker, too_small, length)),
+                Err(Refused::NotCanonical),
+                "{marker} {too_small}"
+            );
+        }
+    }
+    assert_eq!(reach(&form(251, 65_535, 2)), Ok(65_535));
+    assert_eq!(reach(&form(252, 65_536, 4)), Err(Refused::Undecodable), "more than the field can hold");
+    for marker in [254, 255] {
+        assert_eq!(time(&form(marker, 0, 8)), Err(Refused::Undecodable));
+        assert_eq!(reach(&form(marker, 0, 2)), Err(Refused::Undecodable));
     }
 }
 

@@ -1,6 +1,6 @@
 //! How many bytes a beat takes: `cargo test --test wire sizes -- --nocapture` prints the tables.
 
-use systole::wire::{Datagram, limits};
+use systole::wire::{Datagram, body, limits};
 
 use crate::beats;
 
@@ -45,5 +45,18 @@ fn beats_grow_by_a_bounded_number_of_bytes_for_each_node_and_group() {
         assert!(per_node <= BYTES_PER_NODE * (1.0 + PARTS) + step, "{more} nodes: {per_node}");
         assert!(per_group <= BYTES_PER_GROUP * (1.0 + PARTS) + step, "{more} groups: {per_group}");
         assert!(datagrams.iter().all(|datagram| datagram.len() <= limits::DATAGRAM_BYTES));
+    }
+}
+
+#[test]
+fn numbers_of_variable_size_save_more_than_a_quarter() {
+    println!("\n| nodes | groups | body, standard | body, legacy |\n| --- | --- | --- | --- |");
+    for (nodes, groups) in [(2, 1), (2, 8), (8, 32), (128, 128)] {
+        let beat = beats::healthy(nodes, groups, 10_000_000);
+        let mut standard = Vec::new();
+        body::encode(&beat, &mut standard).expect("within the limits");
+        let (standard, legacy) = (standard.len(), body::legacy_bytes(&beat));
+        println!("| {nodes} | {groups} | {standard} | {legacy} |");
+        assert!(standard * 4 < legacy * 3, "{standard} of {legacy}");
     }
 }
