@@ -344,8 +344,9 @@ impl Cluster {
 
 /// The bytes of a beat's body, without header and seal.
 fn size(beat: &Beat) -> usize {
-    let mut body = Vec::new();
-    systole::wire::body::encode(beat, &mut body).map_or(0, |()| body.len())
+    let mut bytes = Vec::new();
+    // One that is too large for the wire is never sent: it counts for nothing.
+    systole::wire::body::encode(beat, &mut bytes).map_or(0, |()| bytes.len())
 }
 
 /// Measures and prints, a line as soon as it is known.

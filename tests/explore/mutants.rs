@@ -1,9 +1,7 @@
 //! The search has teeth: deliberate mistakes in the core, each of which it must find in one of its worlds.
 
-use crate::Asked;
-
 #[cfg(not(feature = "mutants"))]
-pub(crate) fn find_all(_asked: &Asked) -> (usize, usize) {
+pub(crate) fn find_all(_asked: &crate::Asked) -> (usize, usize) {
     println!("there are no mutants without --features mutants");
     (0, 1)
 }
