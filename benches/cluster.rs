@@ -54,10 +54,10 @@ fn main() {
         .filter(|size| *size <= asked.sizes.iter().copied().max().unwrap_or(0))
         .collect();
     for groups in [16, asked.groups] {
-        print_table(&measure_all(&small, groups, asked.real));
+        print_table(&small, groups, asked.real);
     }
     println!("## Whole clusters, from a cold start\n");
-    print_table(&measure_all(&asked.sizes, asked.groups, asked.real));
+    print_table(&asked.sizes, asked.groups, asked.real);
 }
 
 fn read(words: impl Iterator<Item = String>) -> Result<Asked, String> {
@@ -99,10 +99,6 @@ struct Cost {
     beats: usize,
     stopped: bool,
     held_once: usize,
-}
-
-fn measure_all(sizes: &[usize], groups: usize, real: Duration) -> Vec<Cost> {
-    sizes.iter().map(|size| measure(*size, groups, real)).collect()
 }
 
 fn measure(nodes: usize, groups: usize, real: Duration) -> Cost {
@@ -213,6 +209,9 @@ impl Cluster {
             cluster.spent += began.elapsed();
             cluster.cores.push(core);
             cluster.carry_out(at, effects);
+            if cluster.is_late() {
+                break;
+            }
         }
         cluster
     }
@@ -326,7 +325,9 @@ impl Cluster {
             &mut effects,
         );
         self.spent += began.elapsed();
-        self.carry_out(at, effects);
+        if !self.is_late() {
+            self.carry_out(at, effects);
+        }
     }
 
     fn note(&mut self, group: GroupId, at: usize, holds: bool) {
@@ -343,11 +344,13 @@ impl Cluster {
 
 /// The bytes of a beat's body, without header and seal.
 fn size(beat: &Beat) -> usize {
-    let mut body = Vec::new();
-    systole::wire::body::encode(beat, &mut body).map_or(0, |()| body.len())
+    let mut bytes = Vec::new();
+    // One that is too large for the wire is never sent: it counts for nothing.
+    systole::wire::body::encode(beat, &mut bytes).map_or(0, |()| bytes.len())
 }
 
-fn print_table(costs: &[Cost]) {
+/// Measures and prints, a line as soon as it is known.
+fn print_table(sizes: &[usize], groups: usize, real: Duration) {
     println!(
         "{:>6} {:>7} {:>11} {:>12} {:>11} {:>11} {:>13} {:>9} {:>13} {:>9}",
         "nodes",
@@ -362,7 +365,7 @@ fn print_table(costs: &[Cost]) {
         "exponent"
     );
     let mut before: Option<(usize, f64)> = None;
-    for cost in costs {
+    for cost in sizes.iter().map(|size| measure(*size, groups, real)) {
         let nodes = cost.nodes as f64;
         let keepalives = cost.quiet.0.as_micros() as f64 / (KEEPALIVE_MS as f64 * 1_000.0);
         let per_keepalive = cost.quiet.1.as_secs_f64() * 1e6 / nodes / keepalives;

@@ -62,7 +62,10 @@ fn read(words: impl Iterator<Item = String>) -> Result<Asked, String> {
             || words.next().and_then(|word| word.parse::<u64>().ok()).ok_or(format!("{word} needs a number"));
         match word.as_str() {
             "--deep" => asked.limits = Limits { faults: 6, states: 60_000_000, seconds: 900, first: false },
-            "--mutants" => asked.mutants = true,
+            "--mutants" => {
+                asked.mutants = true;
+                asked.limits = Limits { faults: 2, states: 12_000_000, seconds: 600, first: true };
+            }
             "--faults" => asked.limits.faults = u8::try_from(number()?).unwrap_or(u8::MAX),
             "--states" => asked.limits.states = usize::try_from(number()?).unwrap_or(usize::MAX),
             "--seconds" => asked.limits.seconds = number()?,

@@ -9,7 +9,7 @@ use systole::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
 use crate::world::{Machine, World};
 
 /// All beats sent long ago are alike.
-const OLD: u64 = 1 << 32;
+const OLD: u64 = 1 << 48;
 
 /// Numbers of a world, relative to its newest.
 struct Relative<'a> {
@@ -35,8 +35,13 @@ impl Frame for Relative<'_> {
         let later = newest.0 + 1 - sequence.0;
         let long_ago = self.world.long_ago(at);
         let lately = |spoken: &&(Incarnation, Sequence, u64)| (spoken.0, spoken.1) == (life, sequence);
-        let sent = machine.spoken.iter().rev().find(lately).is_some_and(|(_, _, sent)| *sent >= long_ago);
-        if sent || later == 0 { later } else { OLD }
+        let sent = machine.spoken.iter().rev().find(lately).map(|(_, _, sent)| *sent);
+        match sent.filter(|sent| *sent >= long_ago) {
+            // With its age: so two worlds that are alike now agree later, too, on when it was sent long ago.
+            Some(sent) => (later << 20) | (self.world.tick - sent),
+            None if later == 0 => 0,
+            None => OLD,
+        }
     }
 
     fn epoch(&self, _group: GroupId, epoch: Epoch) -> u64 {
