@@ -293,6 +293,10 @@ impl Core {
         let Some(won_at) = self.groups.get(&group).map(|tenure| tenure.won_at) else { return false };
         let keeps = self.rank(group, self.me) < self.rank(group, other);
         if keeps || self.mutation.is(Mutant::NobodyYieldsOnMeeting) {
+            if self.groups.get(&group).is_some_and(|tenure| tenure.met.is_none()) {
+                // The other may have taken it because the address had died here.
+                self.look_at_addresses(group, fx);
+            }
             self.note_met(group, other, self.me, fx);
             return false;
         }

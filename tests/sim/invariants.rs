@@ -100,8 +100,12 @@ impl World {
         let woken = nodes.iter().find(|&&node| {
             let machine = &self.machines[node];
             let raised = machine.kernel.elements.get(&group).map_or(0, |element| element.raised);
-            let bound = self.longest_lease * 102 / 100 + 5_000;
-            machine.woke.is_some_and(|woke| woke > raised && self.now <= woke + bound)
+            let ends = machine.kernel.end_of(group).unwrap_or(0);
+            // Won after it woke, by answers to a beat from before, of which it cannot know how old it is.
+            let asked_before =
+                |woke| machine.unaware && ends <= woke + machine.config.timing.deadtime.as_micros();
+            let bound = self.longest_remainder();
+            machine.woke.is_some_and(|woke| self.now <= woke + bound && (raised < woke || asked_before(woke)))
         });
         if let Some(&node) = woken {
             let woke = self.machines[node].woke.unwrap_or(self.now);
@@ -125,6 +129,15 @@ impl World {
         }
         let [a, b] = nodes.map(|node| self.machines[node].name.clone());
         self.violate(1, format!("the elements of {group:?} stand on {a} and on {b}"));
+    }
+
+    /// What is left of a lease after a pause; where two may hold on evidence, each must also have seen the other answer for
+    /// as long, in rounds that are a keepalive apart.
+    pub(crate) fn longest_remainder(&self) -> u64 {
+        let pairs = self.configs.iter().filter(|config| config.nodes.len() == 2);
+        let by_evidence = pairs.filter(|config| config.tiebreak.method == TiebreakMethod::Evidence);
+        let round = by_evidence.map(|config| config.timing.keepalive.as_micros()).max().unwrap_or(0);
+        (self.longest_lease + 2 * round) * 102 / 100 + 5_000
     }
 
     /// A machine goes on with the elements that it had.
@@ -354,6 +367,23 @@ impl World {
         }
     }
 
+    /// Only for an exclusive group, or as the vote of a pair, is anybody switched off.
+    pub(crate) fn check_fence(&mut self, node: usize, target: usize) {
+        self.stats.bump("fences asked for");
+        let machine = &self.machines[node];
+        let mut exclusive = machine.config.groups.iter().filter(|(_, group)| group.exclusive);
+        // A pair stays one for a while when its voters change.
+        let as_vote = self.configs.iter().any(|config| {
+            let exclusive = config.groups.values().any(|group| group.exclusive);
+            config.nodes.len() == 2 && (exclusive || config.tiebreak.method == TiebreakMethod::Fence)
+        });
+        let needed = as_vote || exclusive.any(|(group, _)| machine.kernel.elements.contains_key(group));
+        if !needed {
+            let (a, b) = (machine.name.clone(), self.machines[target].name.clone());
+            self.violate(2, format!("{a} fences {b} without need"));
+        }
+    }
+
     pub(crate) fn watchdog_time(&self) -> u64 {
         let times = self.configs.iter().filter_map(|config| config.watchdog.as_ref());
         times.map(|watchdog| watchdog.timeout.as_micros()).max().unwrap_or(0)
@@ -392,7 +422,7 @@ impl World {
         let second = (0..self.machines.len()).filter(|&node| by(node) && node != holder).find(|&node| {
             let machine = &self.machines[node];
             let member = self.config.nodes.contains_key(&machine.id);
-            member && machine.on && machine.running.difference(&machine.dirty).any(|place| cold(&place))
+            member && machine.on && machine.running.iter().any(|place| cold(&place))
         });
         match second {
             Some(second) => Err(format!("{} also runs on {}", found.name, self.machines[second].name)),
