@@ -386,6 +386,9 @@ impl Core {
     /// Whether nobody but the address itself tells the other that this node has the group: the other is not heard, and may
     /// take what has been silent for three rounds.
     pub(super) fn shown_by_address_alone(&self, group: &Group) -> bool {
+        if self.mutation.is(Mutant::RestartsUnseenAddress) {
+            return false;
+        }
         let other = self.evidence_pair().and_then(|other| self.peers.get(&other));
         group.promise == Promise::AtMostOne && other.is_some_and(|peer| !peer.up())
     }

@@ -71,7 +71,7 @@ impl Core {
         for group in groups {
             let Some(tenure) = self.groups.get(&group) else { continue };
             if let State::Waiting { .. } = tenure.state
-                && tenure.group.exclusive
+                && (tenure.group.exclusive || self.mutation.is(Mutant::FencesWithoutNeed))
                 && self.config.watchdog.is_none()
             {
                 nodes.extend(self.not_clear(group));

@@ -97,16 +97,7 @@ impl World {
 
     /// Two elements of one group stand at the same true time.
     fn judge_overlap(&mut self, nodes: [usize; 2], group: GroupId, known: bool) {
-        let woken = nodes.iter().find(|&&node| {
-            let machine = &self.machines[node];
-            let raised = machine.kernel.elements.get(&group).map_or(0, |element| element.raised);
-            let ends = machine.kernel.end_of(group).unwrap_or(0);
-            // Won after it woke, by answers to a beat from before, of which it cannot know how old it is.
-            let asked_before =
-                |woke| machine.unaware && ends <= woke + machine.config.timing.deadtime.as_micros();
-            let bound = self.longest_remainder();
-            machine.woke.is_some_and(|woke| self.now <= woke + bound && (raised < woke || asked_before(woke)))
-        });
+        let woken = nodes.iter().find(|&&node| self.is_remainder(node, group));
         if let Some(&node) = woken {
             let woke = self.machines[node].woke.unwrap_or(self.now);
             self.checks.remainders.push((node, group, woke));
@@ -140,19 +131,32 @@ impl World {
         (self.longest_lease + 2 * round) * 102 / 100 + 5_000
     }
 
+    /// Whether what stands here stands from before a pause.
+    fn is_remainder(&self, node: usize, group: GroupId) -> bool {
+        let machine = &self.machines[node];
+        let raised = machine.kernel.elements.get(&group).map_or(0, |element| element.raised);
+        let ends = machine.kernel.end_of(group).unwrap_or(0);
+        // Won after it woke, by answers to a beat from before, of which it cannot know how old it is.
+        let asked_before =
+            |woke| machine.unaware && ends <= woke + machine.config.timing.deadtime.as_micros();
+        let bound = self.longest_remainder();
+        machine.woke.is_some_and(|woke| self.now <= woke + bound && (raised < woke || asked_before(woke)))
+    }
+
     /// A machine goes on with the elements that it had.
     pub(crate) fn check_wake(&mut self, node: usize) {
         let groups: Vec<GroupId> = self.machines[node].kernel.elements.keys().copied().collect();
         for group in groups {
-            if self.machines[node].kernel.stands(group, self.now) && self.others_stand(node, group) {
+            if self.machines[node].kernel.stands(group, self.now) && self.others_stand(node, group, |_| true)
+            {
                 self.checks.remainders.push((node, group, self.now));
             }
         }
     }
 
-    fn others_stand(&self, node: usize, group: GroupId) -> bool {
+    fn others_stand(&self, node: usize, group: GroupId, counts: impl Fn(usize) -> bool) -> bool {
         let stands = |(other, machine): (usize, &crate::node::Machine)| {
-            other != node && machine.alive() && machine.kernel.stands(group, self.now)
+            other != node && machine.alive() && machine.kernel.stands(group, self.now) && counts(other)
         };
         self.promise(group) == Promise::AtMostOne && self.machines.iter().enumerate().any(stands)
     }
@@ -164,7 +168,8 @@ impl World {
         let elements = self.machines[node].kernel.elements.clone();
         for (group, element) in elements {
             let left = element.raised < woke && self.machines[node].kernel.stands(group, self.now);
-            let overlaps = left && self.others_stand(node, group);
+            // Another that woke later has its own time for it.
+            let overlaps = left && self.others_stand(node, group, |other| !self.is_remainder(other, group));
             if left && !overlaps {
                 // It is the only holder again: what it has now is no remainder.
                 self.checks.remainders.retain(|&(at, of, _)| at != node || of != group);
