@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "in a test a panic is the message")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use systole::cluster::{Core, Effect, Effects, Input, Outcome, Start, Stored};
 use systole::config::heartbeat::directives;
 use systole::config::keys::KeyRing;
 use systole::config::{
@@ -15,8 +17,8 @@ use systole::config::{
     parse_toml,
 };
 use systole::rng::Rng;
-use systole::time::Span;
-use systole::types::{GroupId, NodeId};
+use systole::time::{Moment, Span};
+use systole::types::{GroupId, Incarnation, NodeId};
 
 /// What stands in `tests/config/FOLDER`: a file, or the files of a Heartbeat directory.
 struct Case {
@@ -305,6 +307,36 @@ fn two_nodes_can_name_what_differs_between_their_files() {
 #[test]
 fn a_digest_is_the_same_on_every_machine_and_in_every_release_of_this_format() {
     assert_eq!(format!("{:016x}", right("a-pair.toml").digest()), "bfa8289932a9a823");
+}
+
+#[test]
+fn a_beat_shows_the_digest_of_the_configuration() {
+    let config = Arc::new(right("a-pair.toml"));
+    let mut effects = Effects::new();
+    let start = Start {
+        config: Arc::clone(&config),
+        node: NodeId::of("lb0"),
+        incarnation: Incarnation(1),
+        seed: 1,
+        now: Moment::at(Span::seconds(1_000)),
+        stored: Stored::default(),
+        memory: None,
+        standing: BTreeMap::new(),
+    };
+    let mut core = Core::start(start, &mut effects);
+    let runs = effects.iter().filter_map(|effect| match effect {
+        Effect::Run { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    for ticket in runs.collect::<Vec<_>>() {
+        let input = Input::AgentDone { ticket, outcome: Outcome::NotRunning };
+        core.step(Moment::at(Span::seconds(1_001)), input, &mut effects);
+    }
+    let beats = effects.iter().filter_map(|effect| match effect {
+        Effect::Send(beat) => Some(beat.config),
+        _ => None,
+    });
+    assert_eq!(beats.collect::<BTreeSet<_>>(), BTreeSet::from([config.digest()]));
 }
 
 #[test]
