@@ -2,6 +2,7 @@
 //! mistakes is assembled.
 
 mod assemble;
+mod evidence;
 mod groups;
 mod links;
 mod names;
@@ -24,5 +25,6 @@ pub(super) fn build(draft: &Draft, findings: &mut Findings) -> Option<Config> {
     resources::check(draft, findings);
     service::check(draft, findings);
     safety::check(draft, findings);
+    evidence::check(draft, findings);
     (!findings.refuse()).then(|| assemble::assemble(draft))
 }

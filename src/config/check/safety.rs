@@ -6,7 +6,7 @@ use super::timing;
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
 use crate::config::draft::{Draft, DraftFence, DraftGroup, Placed};
 use crate::config::model::{Promise, TiebreakMethod};
-use crate::config::{address, agents, limits};
+use crate::config::{agents, limits};
 use crate::time::Span;
 
 /// A watchdog's timeout, unless the file says otherwise: sbd's, which hardware has borne for years.
@@ -22,7 +22,6 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     for group in &draft.groups {
         check_promise(group, findings);
         check_exclusive(draft, group, findings);
-        check_pair(draft, group, findings);
     }
 }
 
@@ -210,37 +209,4 @@ fn check_exclusive(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
                 "add watchdog /dev/watchdog, which resets a node that hangs with it, or a stonith line; if it may run twice without harm, write the group in a systole.toml with exclusive = false",
             )),
     );
-}
-
-/// Between two voters evidence is the third vote, and it is gathered by asking who answers for the group's addresses.
-fn check_pair(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
-    let at_least_one = group.promise.as_ref().is_some_and(|promise| promise.value == Promise::AtLeastOne);
-    if draft.nodes.len() != 2 || method(draft) != TiebreakMethod::Evidence || at_least_one {
-        return;
-    }
-    // By the agent: an address that cannot be read is reported already.
-    let has_address = group.resources.iter().any(|one| address::carries_addresses(&one.agent.value));
-    let (message, label) = if !has_address && !group.resources.is_empty() && !group.lost_resources {
-        (
-            format!("nothing tells a pair who holds `{}`: it has no address to ask for", group.name.value),
-            "no address",
-        )
-    } else if let (true, true) = (has_address, group.clones.is_some()) {
-        let why = format!("nothing tells a pair who holds an instance of `{}`", group.name.value);
-        (why, "every node answers for its address")
-    } else {
-        return;
-    };
-    let help = match (draft.dialect.say("toml", "heartbeat"), is_exclusive(group)) {
-        ("heartbeat", _) => {
-            "put an address into its line, or write a systole.toml with an arbiter on a third machine"
-        }
-        (_, true) => {
-            "add an arbiter on a third machine ([node.NAME] arbiter = true), or fencing ([tiebreak] method = \"fence\")"
-        }
-        (_, false) => {
-            "add an arbiter on a third machine ([node.NAME] arbiter = true), or fencing ([tiebreak] method = \"fence\"), or promise = \"at-least-one\""
-        }
-    };
-    findings.push(Diagnostic::mistake(group.name.place, message).label(label).help(help));
 }
