@@ -3,21 +3,46 @@
 use super::safety;
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Findings};
-use crate::config::draft::{Draft, DraftGroup};
-use crate::config::model::{Promise, TiebreakMethod};
+use crate::config::draft::{Dialect, Draft, DraftGroup};
+use crate::config::model::Promise;
 
 /// Between two voters evidence is the third vote, and it is gathered by asking who answers for the groups' addresses.
 pub(super) fn check(draft: &Draft, findings: &mut Findings) {
-    if draft.nodes.len() != 2 || safety::method(draft) != TiebreakMethod::Evidence {
+    if !safety::is_evidence_pair(draft) {
         return;
     }
     for group in &draft.groups {
+        check_exclusive(draft, group, findings);
         check_address(draft, group, findings);
     }
 }
 
 fn is_taken_alone(group: &DraftGroup) -> bool {
     group.promise.as_ref().is_some_and(|promise| promise.value == Promise::AtLeastOne)
+}
+
+/// Where each node reaches a ping target and not the other, both take a group, and a watchdog resets neither: each has a
+/// valid lease. What may never run twice needs more than that.
+fn check_exclusive(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
+    if !safety::is_exclusive(group) {
+        return;
+    }
+    let (place, label) = safety::why_exclusive(group);
+    let name = &group.name.value;
+    findings.push(
+        Diagnostic::mistake(place, format!("`{name}` may never run twice, and a pair on evidence cannot promise that"))
+            .label(label)
+            .help(draft.dialect.say(
+                "where the network is cut in two and each node still reaches a ping target, both take it. Write one of:\n\
+                 - an arbiter on a third machine, beside a [watchdog]: [node.NAME] arbiter = true\n\
+                 - fencing: [tiebreak] method = \"fence\", and a [fence.NAME] for each node\n\
+                 - exclusive = false, where running twice does no harm",
+                "where the network is cut in two and each node still reaches a ping target, both take it. Write one of:\n\
+                 - stonith TYPE FILE, a line a device, for both nodes: then nothing is taken before the other is off\n\
+                 - in a systole.toml: an arbiter on a third machine, beside a [watchdog]\n\
+                 - in a systole.toml: exclusive = false, where running twice does no harm",
+            )),
+    );
 }
 
 /// There must be something to ask for.
@@ -38,14 +63,14 @@ fn check_address(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     } else {
         return;
     };
-    let help = match (draft.dialect.say("toml", "heartbeat"), safety::is_exclusive(group)) {
-        ("heartbeat", _) => {
+    let help = match (draft.dialect, safety::is_exclusive(group)) {
+        (Dialect::Heartbeat, _) => {
             "put an address into its line, or write a systole.toml with an arbiter on a third machine"
         }
-        (_, true) => {
+        (Dialect::Toml, true) => {
             "add an arbiter on a third machine ([node.NAME] arbiter = true), or fencing ([tiebreak] method = \"fence\")"
         }
-        (_, false) => {
+        (Dialect::Toml, false) => {
             "add an arbiter on a third machine ([node.NAME] arbiter = true), or fencing ([tiebreak] method = \"fence\"), or promise = \"at-least-one\""
         }
     };

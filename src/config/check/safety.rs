@@ -30,6 +30,11 @@ pub(super) fn method(draft: &Draft) -> TiebreakMethod {
     draft.method.as_ref().map_or(TiebreakMethod::Evidence, |method| method.value)
 }
 
+/// Two voters, where evidence stands in for the absent one.
+pub(super) fn is_evidence_pair(draft: &Draft) -> bool {
+    draft.nodes.len() == 2 && method(draft) == TiebreakMethod::Evidence
+}
+
 /// As said, or five seconds; with slow beats, three of them.
 pub(super) fn watchdog_timeout(draft: &Draft, said: Option<&Placed<Span>>) -> Span {
     let keepalive = timing::resolve(&draft.timing).keepalive;
@@ -45,6 +50,15 @@ pub(super) fn is_exclusive(group: &DraftGroup) -> bool {
 fn exclusive_agent(group: &DraftGroup) -> Option<&Placed<String>> {
     let mut resources = group.resources.iter();
     resources.find(|one| agents::is_exclusive(&one.agent.value, &one.args)).map(|one| &one.agent)
+}
+
+/// What makes a group exclusive: where it is written, and in words.
+pub(super) fn why_exclusive(group: &DraftGroup) -> (Place, &'static str) {
+    match (&group.exclusive, exclusive_agent(group)) {
+        (Some(said), _) => (said.place, "exclusive"),
+        (None, Some(agent)) => (agent.place, "the kernel cannot take this back when a lease ends"),
+        (None, None) => (group.name.place, "exclusive"),
+    }
 }
 
 fn check_watchdog(draft: &Draft, findings: &mut Findings) {
@@ -174,7 +188,7 @@ fn check_promise(group: &DraftGroup, findings: &mut Findings) {
     }
 }
 
-/// Nothing gives back what the kernel cannot take (protocol, chapter 3): a watchdog or a fence has to.
+/// Nothing gives back what the kernel cannot take (protocol, chapter 6): a watchdog or a fence has to.
 fn check_exclusive(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     let name = &group.name.value;
     let agent = exclusive_agent(group);
@@ -191,16 +205,12 @@ fn check_exclusive(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     }
     let is_owner = |node: &str| group.only.is_empty() || group.only.iter().any(|only| only.value == node);
     let mut owners = draft.nodes.iter().filter(|node| !node.arbiter && is_owner(&node.name.value));
-    let single = draft.nodes.len() < 2;
-    if single || draft.watchdog.is_some() || owners.all(|node| is_fenced(draft, &node.name.value)) {
+    // A pair on evidence is refused for more than that.
+    let is_settled = draft.nodes.len() < 2 || is_evidence_pair(draft);
+    if is_settled || draft.watchdog.is_some() || owners.all(|node| is_fenced(draft, &node.name.value)) {
         return;
     }
-    let said = group.exclusive.as_ref().map(|said| said.place);
-    let (place, label) = match (said, agent) {
-        (Some(place), _) => (place, "exclusive"),
-        (None, Some(agent)) => (agent.place, "the kernel cannot take this back when a lease ends"),
-        (None, None) => (group.name.place, "exclusive"),
-    };
+    let (place, label) = why_exclusive(group);
     findings.push(
         Diagnostic::mistake(place, format!("`{name}` may never run twice, and nothing makes sure of it"))
             .label(label)
