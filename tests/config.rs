@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "in a test a panic is the message")]
 
+#[path = "config/rounds.rs"]
+mod rounds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

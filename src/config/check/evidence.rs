@@ -1,9 +1,9 @@
 //! What evidence can tell in a pair and what it cannot: whoever has to rely on more than that is refused, or warned.
 
-use super::safety;
+use super::{rounds, safety};
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Findings};
-use crate::config::draft::{Dialect, Draft, DraftGroup};
+use crate::config::draft::{Dialect, Draft, DraftGroup, DraftResource};
 use crate::config::model::Promise;
 
 /// Between two voters evidence is the third vote, and it is gathered by asking who answers for the groups' addresses.
@@ -14,7 +14,10 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     for group in &draft.groups {
         check_exclusive(draft, group, findings);
         check_address(draft, group, findings);
+        check_order(draft, group, findings);
     }
+    let asked: Vec<&DraftGroup> = draft.groups.iter().filter(|group| !is_taken_alone(group)).collect();
+    rounds::check(draft, &asked, findings);
 }
 
 fn is_taken_alone(group: &DraftGroup) -> bool {
@@ -65,7 +68,7 @@ fn check_address(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     };
     let help = match (draft.dialect, safety::is_exclusive(group)) {
         (Dialect::Heartbeat, _) => {
-            "put an address into its line, or write a systole.toml with an arbiter on a third machine"
+            "put an address into its line, or write a stonith line, or a systole.toml with an arbiter on a third machine"
         }
         (Dialect::Toml, true) => {
             "add an arbiter on a third machine ([node.NAME] arbiter = true), or fencing ([tiebreak] method = \"fence\")"
@@ -75,4 +78,26 @@ fn check_address(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
         }
     };
     findings.push(Diagnostic::mistake(group.name.place, message).label(label).help(help));
+}
+
+/// What starts before the address cannot be seen by the other node.
+fn check_order(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
+    let is_address = |one: &DraftResource| address::carries_addresses(&one.agent.value);
+    let Some(first) = group.resources.iter().find(|one| !one.warm) else { return };
+    let Some(address) = group.resources.iter().find(|one| is_address(one)) else { return };
+    if is_address(first) || is_taken_alone(group) {
+        return;
+    }
+    findings.push(
+        Diagnostic::warning(
+            first.agent.place,
+            format!("`{}` starts `{}` before its address", group.name.value, first.agent.value),
+        )
+        .label("the other node cannot see it")
+        .also(address.agent.place, "the other node asks for this one")
+        .help(draft.dialect.say(
+            "list the address first: until it answers, nothing shows the other node that the group is taken, and it may take it as well",
+            "write the address first in the line: until it answers, nothing shows the other node that the group is taken, and it may take it as well",
+        )),
+    );
 }

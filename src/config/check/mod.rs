@@ -8,6 +8,7 @@ mod links;
 mod names;
 mod nodes;
 mod resources;
+mod rounds;
 mod safety;
 mod service;
 mod timing;
