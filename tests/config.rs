@@ -271,20 +271,59 @@ fn instances_of_a_clone_share_their_resources_and_name_their_group() {
 }
 
 #[test]
-fn the_samples_can_be_used_as_they_stand() {
+fn every_sample_can_be_used_as_it_stands() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
-    for name in ["systole.toml", "heartbeat"] {
-        let loaded = Texts::read(&root.join(name)).parse(name).unwrap_or_else(|report| panic!("{report}"));
+    let samples: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(samples.len() >= 4, "{samples:?}");
+    for path in samples {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let loaded = Texts::read(&path).parse(name).unwrap_or_else(|report| panic!("{report}"));
         let warnings = loaded.unwrap().warnings;
         assert_eq!(warnings.count(Severity::Warning), 0, "{warnings}");
     }
 }
 
+/// The examples of a page in TOML, without the margin of a list around them.
+fn examples(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut margin = None;
+    for line in page.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match margin {
+            None if line.trim() == "```toml" => {
+                margin = Some(indent);
+                found.push(String::new());
+            }
+            Some(_) if line.trim() == "```" => margin = None,
+            Some(margin) => {
+                let example = found.last_mut().unwrap();
+                example.push_str(line.get(margin..).unwrap_or_default());
+                example.push('\n');
+            }
+            None => {}
+        }
+    }
+    found
+}
+
 #[test]
-fn the_front_page_shows_a_configuration_that_can_be_used() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    parse_toml("README.md", block).unwrap_or_else(|report| panic!("{report}"));
+fn every_example_of_a_page_can_be_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| examples(&fs::read_to_string(path).unwrap());
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let others = ["ARCHITECTURE.md", "CONTRIBUTING.md", "packaging/README.md", "resource-agents/README.md"];
+    let mut all = read(&root.join("README.md"));
+    let front = all[0].clone();
+    for page in docs.chain(others.map(|page| root.join(page))) {
+        all.extend(read(&page));
+    }
+    assert!(all.len() >= 3, "{all:?}");
+    for example in all {
+        // What is no whole file is to be added to that of the front page.
+        let text = if example.contains("[link.") { example } else { format!("{front}\n{example}") };
+        let loaded = parse_toml("example", &text).unwrap_or_else(|report| panic!("{report}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
 }
 
 #[test]
