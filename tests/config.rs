@@ -499,4 +499,37 @@ fn check_tells_by_its_exit_status_whether_a_configuration_can_be_used() {
 
     let (code, ..) = check(&["frobnicate"]);
     assert_eq!(code, 2);
+
+    let (code, _, err) = check(&["check", "conf/systole.toml"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("the configuration is named with --config PATH"), "{err}");
+}
+
+#[test]
+fn check_says_what_is_wrong_with_what_is_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let said = |name: &str| {
+        let (code, out, err) = check(&["check", "--config", &path(name)]);
+        assert_eq!((code, out.as_str()), (2, ""), "{name}: {err}");
+        err
+    };
+    fs::create_dir(path("empty")).unwrap();
+    assert!(said("empty").contains("a directory without an ha.cf\nname a systole.toml"));
+    fs::create_dir(path("etc")).unwrap();
+    fs::write(path("etc/systole.toml"), "").unwrap();
+    assert!(said("etc").contains("without an ha.cf\nthere is a systole.toml in it"));
+    fs::write(path("binary"), b"\x7fELF\0\0").unwrap();
+    assert!(said("binary").contains("binary cannot be read: it is no text\nname the configuration"));
+    fs::write(path("latin-1"), b"[node.a]\n# M\xfcnchen\n").unwrap();
+    assert!(said("latin-1").contains("line 2 is not UTF-8\nsave it as UTF-8"));
+    assert!(said("nowhere").contains("nowhere cannot be read: no such file or directory\nname"));
+
+    // The mark that some editors put before a text is no part of it.
+    let pair = fs::read_to_string("tests/config/right/a-pair.toml").unwrap();
+    fs::write(path("marked.toml"), format!("\u{feff}{pair}")).unwrap();
+    assert_eq!(check(&["check", "--config", &path("marked.toml")]).0, 0);
+    fs::create_dir(path("ha.d")).unwrap();
+    fs::write(path("ha.d/ha.cf"), "\u{feff}node a b\nbcast eth0 eth1\nauto_failback on\n").unwrap();
+    assert_eq!(check(&["check", "--config", &path("ha.d")]).0, 0);
 }

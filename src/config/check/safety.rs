@@ -4,7 +4,7 @@
 use super::names;
 use super::timing;
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
-use crate::config::draft::{Draft, DraftFence, DraftGroup, Placed};
+use crate::config::draft::{Dialect, Draft, DraftFence, DraftGroup, Placed};
 use crate::config::model::{Promise, TiebreakMethod};
 use crate::config::{agents, limits};
 use crate::time::Span;
@@ -120,10 +120,15 @@ fn check_method(draft: &Draft, findings: &mut Findings) {
     let is_pair = draft.nodes.len() == 2;
     let place = draft.method.as_ref().map_or(Place::whole(0), |method| method.place);
     if !is_pair {
-        if draft.method.is_some() {
+        // In Heartbeat's files nobody writes it: it follows from `stonith`, which counts for exclusive groups all the same.
+        if draft.method.is_some() && draft.dialect == Dialect::Toml {
+            let voters = match draft.nodes.len() {
+                1 => "there is 1".to_owned(),
+                many => format!("there are {many}"),
+            };
             findings.push(
                 Diagnostic::warning(place, "a tie-break method counts only between two voters")
-                    .label(format!("there are {}", draft.nodes.len()))
+                    .label(voters)
                     .help("leave it out: a majority decides here"),
             );
         }

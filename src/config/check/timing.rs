@@ -74,7 +74,8 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         ),
     );
     rule(
-        keepalive < warntime || timing.warntime.is_none(),
+        // Half of deadtime is too short only where deadtime itself is.
+        keepalive < warntime || timing.warntime.is_none() || warntime == deadtime / 2,
         [&timing.warntime, &timing.keepalive],
         "warntime must be longer than keepalive",
         format!("{warntime} is not longer than {keepalive}"),

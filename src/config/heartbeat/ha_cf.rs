@@ -280,6 +280,13 @@ fn stonith(line: &Line<'_>, draft: &mut Draft, findings: &mut Findings) {
     let [kind, config, ..] = line.args.as_slice() else {
         return line.incomplete("TYPE CONFIGURATION-FILE", findings);
     };
+    if let Some(word) = line.args.get(2) {
+        findings.push(
+            Diagnostic::mistake(line.at(word), "`stonith` takes a type and a file")
+                .label("one too many")
+                .help("write stonith TYPE CONFIGURATION-FILE, and what else the device needs into that file"),
+        );
+    }
     let agent = line.name_of(kind).map(|kind| format!("stonith:{kind}"));
     let config = line.name_of(config);
     let name = Placed::new(fence_name(&agent.value, &config.value, draft), agent.place);
