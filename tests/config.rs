@@ -366,17 +366,17 @@ fn a_beat_shows_the_digest_of_the_configuration() {
         standing: BTreeMap::new(),
     };
     let mut core = Core::start(start, &mut effects);
-    let runs = effects.iter().filter_map(|effect| match effect {
-        Effect::Run { ticket, .. } => Some(*ticket),
-        _ => None,
+    let runs = effects.iter().filter_map(|effect| {
+        let Effect::Run { ticket, .. } = effect else { return None };
+        Some(*ticket)
     });
     for ticket in runs.collect::<Vec<_>>() {
         let input = Input::AgentDone { ticket, outcome: Outcome::NotRunning };
         core.step(Moment::at(Span::seconds(1_001)), input, &mut effects);
     }
-    let beats = effects.iter().filter_map(|effect| match effect {
-        Effect::Send(beat) => Some(beat.config),
-        _ => None,
+    let beats = effects.iter().filter_map(|effect| {
+        let Effect::Send(beat) = effect else { return None };
+        Some(beat.config)
     });
     assert_eq!(beats.collect::<BTreeSet<_>>(), BTreeSet::from([config.digest()]));
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use systole::cluster::{Answerer, Core, Effect, Effects, Input, Outcome, Start, Stored};
+use systole::cluster::{Action, Answerer, Core, Effect, Effects, Input, Outcome, Start, Stored};
 use systole::config::{Config, Loaded, parse_toml};
 use systole::time::{Moment, Span};
 use systole::types::{Incarnation, LinkId, NodeId};
@@ -98,8 +98,8 @@ impl Pair {
                 }
                 Effect::RaiseLease { .. } => drop(self.holders.insert(node)),
                 Effect::DropLease { .. } => drop(self.holders.remove(&node)),
-                Effect::Run { ticket, .. } => {
-                    let outcome = if ticket.generation == 0 { Outcome::NotRunning } else { Outcome::Done };
+                Effect::Run { ticket, action, .. } => {
+                    let outcome = if action == Action::Probe { Outcome::NotRunning } else { Outcome::Done };
                     self.later(WAY, node, Input::AgentDone { ticket, outcome });
                 }
                 Effect::Probe { round, groups, .. } => {
@@ -109,7 +109,15 @@ impl Pair {
                         self.later(ANSWER, node, Input::Answer { round, from: Answerer::Group(group) });
                     }
                 }
-                _ => {}
+                Effect::Send(_)
+                | Effect::Remember(_)
+                | Effect::Store(_)
+                | Effect::RenewLease { .. }
+                | Effect::Announce { .. }
+                | Effect::Fence { .. }
+                | Effect::FeedWatchdog
+                | Effect::Tell(_)
+                | Effect::Left => {}
             }
         }
     }
