@@ -352,6 +352,7 @@ impl<'a> Taking<'a> {
             newest,
             proven,
             heard_at,
+            life_since,
             proven_at,
             liveness,
             up_since,
@@ -378,6 +379,8 @@ impl<'a> Taking<'a> {
         // Asked only until the peer is heard; then initdead is over for it, or does not count.
         self.past(*since, self.silence);
         self.past(*proven_at, self.lease);
+        // Only fences ask.
+        self.past(*life_since, self.silence);
         // Only a delayed failback asks.
         self.past(*up_since, self.failback);
         self.past(*steady_since, self.failback);

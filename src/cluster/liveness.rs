@@ -26,6 +26,8 @@ pub(super) struct Peer {
     pub(super) proven: Option<Arc<Beat>>,
     /// When `newest` came; moved on by our own absences.
     pub(super) heard_at: Moment,
+    /// When the first beat of its present life came.
+    pub(super) life_since: Moment,
     /// When `proven` came, really.
     pub(super) proven_at: Moment,
     pub(super) liveness: Liveness,
@@ -60,6 +62,7 @@ impl Peer {
             newest: None,
             proven: None,
             heard_at: since,
+            life_since: since,
             proven_at: since,
             liveness: Liveness::Unknown,
             up_since: since,
@@ -170,6 +173,7 @@ impl Core {
             // It waits to see that it is heard.
             self.voice.greet();
             peer.proven = peer.proven.take().filter(|_| peer.up());
+            peer.life_since = self.now;
         }
         if self.voter.holds_off() && (hears_us || self.mutation.is(Mutant::HoldOffExceptionWithoutHearing)) {
             peer.note_claims(&beat);
@@ -297,6 +301,14 @@ impl Core {
             Ok(Some(sent)) => self.now.since(sent),
             Err(_) => Span(u64::MAX),
         })
+    }
+
+    /// For how long this peer has been of no use: silent, or deaf to us. A life that never heard us is deaf from its
+    /// first beat on.
+    pub(super) fn useless_for(&self, peer: &Peer) -> Span {
+        let deaf_since_birth = || self.now.since(peer.life_since);
+        let deaf = peer.newest().map(|(beat, _)| self.unheard_by(beat).unwrap_or_else(deaf_since_birth));
+        peer.silent(self.now).max(deaf.unwrap_or_default())
     }
 
     fn judge_links(&mut self, node: NodeId, fx: &mut Effects) {

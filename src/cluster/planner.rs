@@ -381,12 +381,15 @@ impl Draft<'_> {
         Plan { owner: Some(owner), because }
     }
 
-    /// How much a node owns: what was planned so far, and what it holds and is not planned yet.
+    /// How much a node owns: what was planned so far, and what it holds and is not planned yet. What goes with another group
+    /// weighs nothing: its leader would flee from where it has gone ahead.
     fn load(&self, node: NodeId) -> usize {
+        let led =
+            |group: &GroupId| self.core.config.groups.get(group).is_some_and(|group| group.with.is_some());
         let held = self
             .holders
             .iter()
-            .filter(|(group, holder)| **holder == node && !self.plans.contains_key(group))
+            .filter(|(group, holder)| **holder == node && !self.plans.contains_key(group) && !led(group))
             .count();
         held + self.owned.get(&node).copied().unwrap_or_default()
     }
