@@ -13,7 +13,7 @@ impl Core {
     /// A new configuration, checked.
     pub(super) fn configure(&mut self, config: Arc<Config>, fx: &mut Effects) {
         self.config = config;
-        self.digest_config();
+        self.read_config();
         self.evidence.reload(&self.config);
         self.change_voters(VoterSets::of(&self.config), fx);
         self.meet_nodes();

@@ -33,7 +33,10 @@ fn check_number(group: &DraftGroup, findings: &mut Findings) {
                 format!("the group `{}` has no resources", group.name.value),
             )
             .label("owns what?")
-            .help("add [[group.NAME.resource]] tables with an agent each, or remove the group"),
+            .help(format!(
+                "add [[group.{}.resource]] with an agent, once for each resource, or remove the group",
+                group.name.value
+            )),
         );
     }
     if let Some(resource) = group.resources.get(limits::RESOURCES) {
