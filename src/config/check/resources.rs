@@ -139,6 +139,7 @@ fn check_agent(resource: &DraftResource, findings: &mut Findings) {
 fn check_secrets(resource: &DraftResource, findings: &mut Findings) {
     for (key, value) in &resource.params {
         if agents::is_secret(key) {
+            findings.hide(value.place);
             findings.push(
                 Diagnostic::warning(value.place, format!("`{key}` looks like a secret"))
                     .label("goes wherever the file is copied, and the status shows it")

@@ -93,6 +93,7 @@ fn check_fence(draft: &Draft, fence: &DraftFence, findings: &mut Findings) {
     }
     for (key, value) in &fence.params {
         if agents::is_secret(key) {
+            findings.hide(value.place);
             findings.push(
                 Diagnostic::mistake(value.place, "a password cannot stand in the configuration")
                     .label("goes wherever the file is copied")

@@ -38,6 +38,11 @@ impl Line<'_> {
         Placed::new(word.text.to_owned(), self.at(word))
     }
 
+    /// From this argument on there may be passwords.
+    fn hide_from(&self, first: usize, findings: &mut Findings) {
+        self.args.iter().skip(first).for_each(|word| findings.hide(self.at(word)));
+    }
+
     /// Reports that it lacks arguments.
     pub(super) fn incomplete(&self, usage: &str, findings: &mut Findings) {
         findings.push(
@@ -281,6 +286,7 @@ fn stonith(line: &Line<'_>, draft: &mut Draft, findings: &mut Findings) {
         return line.incomplete("TYPE CONFIGURATION-FILE", findings);
     };
     if let Some(word) = line.args.get(2) {
+        line.hide_from(2, findings);
         findings.push(
             Diagnostic::mistake(line.at(word), "`stonith` takes a type and a file")
                 .label("one too many")
@@ -316,6 +322,7 @@ fn stonith_host(line: &Line<'_>, findings: &mut Findings) {
     if line.args.len() < 2 {
         return line.incomplete("HOST TYPE PARAMETERS", findings);
     }
+    line.hide_from(2, findings);
     findings.push(
         Diagnostic::warning(line.place(), "`stonith_host` is not carried over: its parameters may be passwords")
             .label("no node is fenced by it")
