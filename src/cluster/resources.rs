@@ -360,7 +360,8 @@ impl Core {
 
     /// A daemon without memory asks of everything whether it runs, before it says a word (rule 11).
     pub(super) fn probe_everything(&mut self, fx: &mut Effects) {
-        let owns_nothing = self.config.nodes.get(&self.me).is_none_or(|node| node.arbiter);
+        // Whom the configuration does not name any more may have owned what it names.
+        let owns_nothing = self.config.nodes.get(&self.me).is_some_and(|node| node.arbiter);
         let groups: Vec<(GroupId, usize)> =
             self.groups.iter().map(|(id, tenure)| (*id, tenure.units.len())).collect();
         for (group, units) in groups {
