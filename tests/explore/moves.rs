@@ -120,7 +120,8 @@ impl World {
 
     fn deadline(&self, at: usize) -> Option<u64> {
         let core = self.machines[at].core.as_ref().filter(|_| self.lives(at))?;
-        Some(self.tick_of(at, core.next_deadline()))
+        let deadline = core.next_deadline();
+        (deadline < systole::time::Span(u64::MAX)).then(|| self.tick_of(at, deadline))
     }
 
     /// When something happens on a machine by itself: its watchdog bites, or an element ends that no daemon cares for.

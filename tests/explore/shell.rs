@@ -91,7 +91,18 @@ impl World {
         let mut effects = Effects::new();
         core.forget_the_past(seed);
         core.step(now, input.clone(), &mut effects);
-        self.carry_out(at, Some(input), effects, until)
+        let done = self.carry_out(at, Some(input), effects, until);
+        self.check_awake(at);
+        done
+    }
+
+    /// A core that asks for no time is told something sooner or later: an agent of its has not answered.
+    fn check_awake(&mut self, at: usize) {
+        let machine = &self.machines[at];
+        let asks = machine.core.as_ref().is_none_or(|core| core.next_deadline() < Span(u64::MAX));
+        if !asks && machine.inbox.is_empty() && machine.slow.is_none() {
+            self.violate(format!("machine {at} waits for nothing, and for ever"));
+        }
     }
 
     /// What is true by the time that a core is told of it.
