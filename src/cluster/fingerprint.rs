@@ -249,6 +249,8 @@ impl<'a> Taking<'a> {
             catching_up,
             ready,
             starting,
+            // As many as are busy with it.
+            probes: _,
             leave,
             // Says only that another pass follows, within one step.
             changed: _,

@@ -13,7 +13,7 @@ use crate::types::{Epoch, GroupId, NodeId, Sequence};
 
 use super::planner::Plan;
 use super::resources::{Runs, Unit};
-use super::{Core, Effect, Effects, Event, LossReason, Memory, Mutant, RememberedClaim, StopReason};
+use super::{Action, Core, Effect, Effects, Event, LossReason, Memory, Mutant, RememberedClaim, StopReason};
 
 /// A group, as far as this node is concerned.
 #[derive(Clone, Debug)]
@@ -148,6 +148,11 @@ impl Tenure {
             State::Stopping { .. } | State::Blocked { .. } => self.raised.is_some(),
             State::Idle | State::Claiming { .. } => false,
         }
+    }
+
+    /// It is not known yet what of it runs here.
+    pub(super) fn is_probed(&self) -> bool {
+        self.units.iter().any(|unit| matches!(unit.busy, Some((_, Action::Probe))))
     }
 
     /// Nothing of it runs here, warm resources included.

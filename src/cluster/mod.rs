@@ -98,6 +98,8 @@ pub struct Core {
     catching_up: bool,
     /// It is known what runs here, so beats may be sent.
     ready: bool,
+    /// So many resources were asked at the start whether they run, and have not answered.
+    probes: usize,
     /// No majority was seen yet, and initdead is not over.
     starting: bool,
     leave: Option<Leave>,
@@ -174,6 +176,7 @@ impl Core {
             deadline: now.boot,
             catching_up: false,
             ready: false,
+            probes: 0,
             starting: !with_memory,
             leave: None,
             changed: false,
@@ -233,7 +236,12 @@ impl Core {
                     return;
                 }
             }
-            Input::AgentDone { ticket, outcome } => self.agent_done(ticket, outcome, fx),
+            Input::AgentDone { ticket, outcome } => {
+                self.agent_done(ticket, outcome, fx);
+                if self.probes > 0 {
+                    return self.stop_what_was_found(ticket.group, fx);
+                }
+            }
             Input::Answer { round, from } => self.answered(round, from),
             Input::Carrier { interface, up } => self.carrier(interface, up, fx),
             Input::Targets { interface, any } => self.evidence.targets(interface, any),

@@ -285,10 +285,7 @@ impl<'a> Draft<'a> {
         self.preferred(group).chain(others.copied())
     }
 
-    fn preferred<'b>(
-        &'b self,
-        group: &'b Group,
-    ) -> impl DoubleEndedIterator<Item = NodeId> + use<'a, 'b> {
+    fn preferred<'b>(&'b self, group: &'b Group) -> impl DoubleEndedIterator<Item = NodeId> + use<'a, 'b> {
         group.prefer.iter().copied().filter(|node| self.nodes.contains_key(node))
     }
 
@@ -449,9 +446,8 @@ impl<'a> Draft<'a> {
             return Reason::FewestGroups;
         }
         let before = self.preferred(group).filter(|node| self.core.rank(id, *node).0 < place);
-        let passed = before
-            .filter_map(|node| self.ability(id, group, node).err().map(|why| (node, why)))
-            .next_back();
+        let passed =
+            before.filter_map(|node| self.ability(id, group, node).err().map(|why| (node, why))).next_back();
         passed.map_or(Reason::Preferred, |(passed, because)| Reason::NextInOrder { passed, because })
     }
 

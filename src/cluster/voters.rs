@@ -78,9 +78,9 @@ impl Core {
         let mut least: Option<T> = None;
         for set in self.voters.each() {
             let mut offers: Vec<T> = set.nodes.iter().filter_map(|node| offer(*node)).collect();
-            offers.sort_unstable_by(|a, b| b.cmp(a));
-            let needed = self.needed(set);
-            let granted = *offers.get(needed.checked_sub(1)?)?;
+            let place = self.needed(set).checked_sub(1).filter(|place| *place < offers.len())?;
+            let (_, granted, _) = offers.select_nth_unstable_by(place, |a, b| b.cmp(a));
+            let granted = *granted;
             least = Some(least.map_or(granted, |least| least.min(granted)));
         }
         least
