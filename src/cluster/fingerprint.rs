@@ -262,6 +262,8 @@ impl<'a> Taking<'a> {
             voter_digests: _,
             first_step_shown,
             peers,
+            // Worked out from the peers' beats.
+            seen: _,
             voter,
             voice,
             groups,
@@ -353,6 +355,8 @@ impl<'a> Taking<'a> {
             since,
             newest,
             proven,
+            // The proven one, while it is up.
+            shown: _,
             heard_at,
             proven_at,
             liveness,

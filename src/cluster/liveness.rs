@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) newest: Option<Arc<Beat>>,
     /// The newest beat that hears this incarnation: the only kind that changes claims and grants.
     pub(super) proven: Option<Arc<Beat>>,
+    /// The beat that `seen` holds: the newest that counts, while the peer is up.
+    pub(super) shown: Option<Arc<Beat>>,
     /// When `newest` came; moved on by our own absences.
     pub(super) heard_at: Moment,
     /// When `proven` came, really.
@@ -59,6 +61,7 @@ impl Peer {
             since,
             newest: None,
             proven: None,
+            shown: None,
             heard_at: since,
             proven_at: since,
             liveness: Liveness::Unknown,
@@ -182,7 +185,11 @@ impl Core {
         let before = peer.proven.replace(Arc::clone(&beat));
         peer.proven_at = self.now;
         let up = peer.liveness == Liveness::Up;
-        if up && before.as_deref().is_some_and(|before| beat.repeats(before)) && self.hears_in_time(&beat) {
+        let repeats = before.as_deref().is_some_and(|before| beat.repeats(before));
+        if repeats && up {
+            peer.shown = Some(Arc::clone(&beat));
+        }
+        if repeats && up && self.hears_in_time(&beat) {
             self.hear_claims(&beat);
             return self.voter.holds_off() || self.renew_by(&beat, fx);
         }
@@ -204,6 +211,7 @@ impl Core {
             self.tell(fx, Event::ConfigDiffers { node: sender });
         }
         self.judge_peer(sender, fx);
+        self.look_at(sender);
         self.learn_epochs(beat);
         self.learn_orders(beat, fx);
         self.note_releases(before, beat);
@@ -241,6 +249,7 @@ impl Core {
         }
         let incarnation = peer.newest.as_ref().map_or(Incarnation(0), |beat| beat.incarnation);
         self.changed = true;
+        self.look_at(node);
         match (was, verdict) {
             (Liveness::Unknown | Liveness::Down, Verdict::Up | Verdict::Late) => {
                 self.tell(fx, Event::PeerUp { node, incarnation });

@@ -7,6 +7,7 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `liveness.rs` | who is up, late or dead; whether this node itself was away |
+//! | `seen.rs` | what all peers together show of each group |
 //! | `voter.rs` | what this node grants as a voter, and for how long |
 //! | `voters.rs` | whose votes count, and how that may change |
 //! | `lease.rs` | whether this node's own leases are won, renewed or lost |
@@ -36,6 +37,7 @@ mod planner;
 mod record;
 mod reload;
 mod resources;
+mod seen;
 mod speak;
 mod view;
 mod voter;
@@ -67,6 +69,7 @@ use groups::Tenure;
 use liveness::Peer;
 use mutant::Mutation;
 use orders::Orders;
+use seen::Seen;
 use speak::Voice;
 use voter::Voter;
 
@@ -116,6 +119,8 @@ pub struct Core {
     /// Since when every member of both voter sets shows that it counts both.
     first_step_shown: Option<Moment>,
     peers: BTreeMap<NodeId, Peer>,
+    /// What their live beats show, by group.
+    seen: Seen,
     voter: Voter,
     voice: Voice,
     groups: BTreeMap<GroupId, Tenure>,
@@ -183,6 +188,7 @@ impl Core {
             touched: true,
             memory: None,
             peers: BTreeMap::new(),
+            seen: Seen::default(),
             voter: Voter::new(
                 node,
                 incarnation,
@@ -304,6 +310,7 @@ impl Core {
             self.admit_second_step(fx);
             self.store(fx);
             if !self.changed {
+                debug_assert!(self.seen_is_right(), "what the peers show is not what was entered");
                 return;
             }
         }

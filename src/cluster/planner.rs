@@ -129,9 +129,9 @@ impl Core {
         for (group, claim) in self.claims() {
             note(group, claim.phase, self.me);
         }
-        for (node, peer) in &self.peers {
-            for (group, claim) in peer.live_beat().iter().flat_map(|beat| &beat.claims) {
-                note(*group, claim.phase, *node);
+        for (group, claims) in self.seen.claimed() {
+            for (node, claim) in claims {
+                note(group, claim.phase, *node);
             }
         }
         holders.into_iter().map(|(group, (_, node))| (group, node)).collect()
@@ -144,12 +144,8 @@ impl Core {
         {
             return Some(self.me);
         }
-        let holds = |peer: &super::Peer| {
-            peer.live_beat()
-                .and_then(|beat| beat.claims.get(&group))
-                .is_some_and(|claim| occupies(claim.phase))
-        };
-        self.peers.iter().find(|(_, peer)| holds(peer)).map(|(node, _)| *node)
+        let held = self.seen.claims(group).iter().find(|(_, claim)| occupies(claim.phase));
+        held.map(|(node, _)| *node)
     }
 
     /// Where a node stands in a group's order of preference. Lower is better.
@@ -224,11 +220,7 @@ impl Core {
         let held = |phase: Phase| phase == Phase::Held;
         let here = self.groups.get(&group).and_then(|tenure| tenure.claim());
         here.is_some_and(|(_, phase)| held(phase))
-            || self.peers.values().any(|peer| {
-                peer.live_beat()
-                    .and_then(|beat| beat.claims.get(&group))
-                    .is_some_and(|claim| held(claim.phase))
-            })
+            || self.seen.claims(group).iter().any(|(_, claim)| held(claim.phase))
     }
 }
 

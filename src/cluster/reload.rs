@@ -64,7 +64,14 @@ impl Core {
         let mut known = self.voters.all();
         known.extend(self.config.nodes.keys());
         known.remove(&self.me);
-        self.peers.retain(|node, _| known.contains(node));
+        let Self { peers, seen, .. } = self;
+        peers.retain(|node, peer| {
+            let stays = known.contains(node);
+            if !stays {
+                seen.replace(*node, peer.shown.as_deref(), None);
+            }
+            stays
+        });
         let now = self.now;
         let missing: Vec<NodeId> = known.into_iter().filter(|node| !self.peers.contains_key(node)).collect();
         for node in missing {
