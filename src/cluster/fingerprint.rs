@@ -267,6 +267,9 @@ impl<'a> Taking<'a> {
             voter,
             voice,
             groups,
+            // Worked out from the groups and from the peers' beats.
+            claimed: _,
+            first_end: _,
             evidence,
             fencing,
             orders,
@@ -357,6 +360,8 @@ impl<'a> Taking<'a> {
             proven,
             // The proven one, while it is up.
             shown: _,
+            // As that beat says.
+            grants_us: _,
             heard_at,
             proven_at,
             liveness,

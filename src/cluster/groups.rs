@@ -13,6 +13,7 @@ use crate::types::{Epoch, GroupId, NodeId, Sequence};
 
 use super::planner::Plan;
 use super::resources::{Runs, Unit};
+use super::tally::Tally;
 use super::{Action, Core, Effect, Effects, Event, LossReason, Memory, Mutant, RememberedClaim, StopReason};
 
 /// A group, as far as this node is concerned.
@@ -68,6 +69,12 @@ impl Raised {
     /// Its end on the boot clock, as the kernel was told.
     pub(super) fn until(self) -> Span {
         self.at.boot + self.length
+    }
+
+    /// The earlier end on each clock: of this lease, or what is given.
+    pub(super) fn no_later_than(self, end: Moment) -> Moment {
+        let own = self.at + self.length;
+        Moment { boot: own.boot.min(end.boot), raw: own.raw.min(end.raw) }
     }
 
     /// What is left, by the clock on which more time has passed.
@@ -176,6 +183,9 @@ impl Core {
         match memory {
             Some(memory) => {
                 self.go_on_from(&memory, standing, fx);
+                memory.claims.keys().for_each(|group| self.note_claim(*group));
+                let raised: Vec<Raised> = self.groups.values().filter_map(|tenure| tenure.raised).collect();
+                raised.into_iter().for_each(|raised| self.note_end(raised));
                 self.be_ready(fx);
             }
             None => self.probe_everything(fx),
@@ -406,6 +416,18 @@ impl Core {
             tenure.state = state;
             self.changed = true;
             self.touched = true;
+        }
+        self.note_claim(group);
+    }
+
+    /// A group is claimed here, under another epoch, or not any more.
+    fn note_claim(&mut self, group: GroupId) {
+        let Some((epoch, _)) = self.groups.get(&group).and_then(Tenure::claim) else {
+            self.claimed.remove(&group);
+            return;
+        };
+        if self.claimed.get(&group).is_none_or(|tally| tally.epoch != epoch) {
+            self.claimed.insert(group, Tally::new(epoch));
         }
     }
 

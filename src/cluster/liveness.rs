@@ -26,6 +26,8 @@ pub(super) struct Peer {
     pub(super) proven: Option<Arc<Beat>>,
     /// The beat that `seen` holds: the newest that counts, while the peer is up.
     pub(super) shown: Option<Arc<Beat>>,
+    /// The groups that the newest beat that counts grants to us.
+    pub(super) grants_us: Vec<GroupId>,
     /// When `newest` came; moved on by our own absences.
     pub(super) heard_at: Moment,
     /// When `proven` came, really.
@@ -62,6 +64,7 @@ impl Peer {
             newest: None,
             proven: None,
             shown: None,
+            grants_us: Vec::new(),
             heard_at: since,
             proven_at: since,
             liveness: Liveness::Unknown,
@@ -172,8 +175,12 @@ impl Core {
         if new_life {
             // It waits to see that it is heard.
             self.voice.greet();
-            peer.proven = peer.proven.take().filter(|_| peer.up());
+            if !peer.up() {
+                let forgotten = peer.proven.take();
+                self.recount(beat.sender, forgotten.as_deref(), None);
+            }
         }
+        let Some(peer) = self.peers.get_mut(&beat.sender) else { return false };
         if self.voter.holds_off() && (hears_us || self.mutation.is(Mutant::HoldOffExceptionWithoutHearing)) {
             peer.note_claims(&beat);
         }
@@ -189,9 +196,10 @@ impl Core {
         if repeats && up {
             peer.shown = Some(Arc::clone(&beat));
         }
+        self.recount(beat.sender, before.as_deref(), Some(&beat));
         if repeats && up && self.hears_in_time(&beat) {
-            self.hear_claims(&beat);
-            return self.voter.holds_off() || self.renew_by(&beat, fx);
+            self.hear_claims(before.as_deref(), &beat);
+            return self.voter.holds_off() || self.renew_by(beat.sender, fx);
         }
         self.learn(before.as_deref(), &beat, fx);
         true
@@ -204,6 +212,9 @@ impl Core {
         let steady = |before: &Beat| {
             before.flags == beat.flags && before.facts.unfit.keys().eq(beat.facts.unfit.keys())
         };
+        let to_us = beat.grants.iter().filter(|(_, grant)| grant.holder == self.me);
+        peer.grants_us.clear();
+        peer.grants_us.extend(to_us.map(|(group, _)| *group));
         if !before.is_some_and(steady) {
             peer.steady_since = self.now;
         }
@@ -215,7 +226,7 @@ impl Core {
         self.learn_epochs(beat);
         self.learn_orders(beat, fx);
         self.note_releases(before, beat);
-        self.hear_claims(beat);
+        self.hear_claims(before, beat);
     }
 
     /// A beat shows that the newest of ours are heard.

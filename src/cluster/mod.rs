@@ -11,6 +11,7 @@
 //! | `voter.rs` | what this node grants as a voter, and for how long |
 //! | `voters.rs` | whose votes count, and how that may change |
 //! | `lease.rs` | whether this node's own leases are won, renewed or lost |
+//! | `tally.rs` | which of our beats the voters name |
 //! | `evidence.rs`, `fence.rs` | what stands in for the absent vote of a pair |
 //! | `planner.rs` | who should own what, and why: a pure function |
 //! | `claims.rs` | when to claim, to yield, to withdraw, to hand over |
@@ -39,6 +40,7 @@ mod reload;
 mod resources;
 mod seen;
 mod speak;
+mod tally;
 mod view;
 mod voter;
 mod voters;
@@ -71,6 +73,7 @@ use mutant::Mutation;
 use orders::Orders;
 use seen::Seen;
 use speak::Voice;
+use tally::Tally;
 use voter::Voter;
 
 /// How many events the journal keeps: some days of a quiet cluster, and a bounded memory of a noisy one.
@@ -78,6 +81,9 @@ const JOURNAL_LENGTH: usize = 1_024;
 
 /// One pass can cause the next (a won lease starts a resource); more passes than this in one step are a fault of ours.
 const PASSES: usize = 16;
+
+/// Later than any time.
+const NEVER: Moment = Moment { boot: Span(u64::MAX), raw: Span(u64::MAX) };
 
 /// One node of the cluster, as a value.
 #[derive(Clone, Debug)]
@@ -124,6 +130,10 @@ pub struct Core {
     voter: Voter,
     voice: Voice,
     groups: BTreeMap<GroupId, Tenure>,
+    /// Those that are claimed here, with the votes of others.
+    claimed: BTreeMap<GroupId, Tally>,
+    /// No lease here runs out on either clock before this.
+    first_end: Moment,
     evidence: Evidence,
     fencing: Fencing,
     orders: Orders,
@@ -198,6 +208,8 @@ impl Core {
             ),
             voice: Voice::new(),
             groups: BTreeMap::new(),
+            claimed: BTreeMap::new(),
+            first_end: NEVER,
             evidence: Evidence::new(&config),
             fencing: Fencing::default(),
             orders: Orders::new(memory.as_ref()),
@@ -311,6 +323,7 @@ impl Core {
             self.store(fx);
             if !self.changed {
                 debug_assert!(self.seen_is_right(), "what the peers show is not what was entered");
+                debug_assert!(self.tallies_are_right(), "the votes are not what was counted");
                 return;
             }
         }

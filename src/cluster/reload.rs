@@ -72,6 +72,7 @@ impl Core {
             }
             stays
         });
+        self.forget_votes();
         let now = self.now;
         let missing: Vec<NodeId> = known.into_iter().filter(|node| !self.peers.contains_key(node)).collect();
         for node in missing {

@@ -220,8 +220,8 @@ impl Core {
     /// The claims of this node, in the order of their groups.
     pub(super) fn claims(&self) -> impl Iterator<Item = (GroupId, Claim)> {
         let lease = self.lease_length();
-        self.groups.iter().filter_map(move |(group, tenure)| {
-            let (epoch, phase) = tenure.claim()?;
+        self.claimed.keys().filter_map(move |group| {
+            let (epoch, phase) = self.groups.get(group)?.claim()?;
             Some((*group, Claim { epoch, phase, lease }))
         })
     }

@@ -86,7 +86,7 @@ impl Core {
         least
     }
 
-    fn needed(&self, set: &VoterSet) -> usize {
+    pub(super) fn needed(&self, set: &VoterSet) -> usize {
         if self.mutation.is(Mutant::MajorityOfHalf) { (set.nodes.len() / 2).max(1) } else { set.majority() }
     }
 
@@ -136,6 +136,7 @@ impl Core {
     fn count(&mut self, wanted: VoterSets, fx: &mut Effects) {
         self.voters = wanted;
         self.voter_digests = self.voters.digests();
+        self.forget_votes();
         self.first_step_shown = None;
         self.changed = true;
         self.store(fx);
