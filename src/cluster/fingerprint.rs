@@ -246,6 +246,11 @@ impl<'a> Taking<'a> {
             now: _,
             started,
             deadline,
+            // Only spares what would change nothing.
+            rests: _,
+            decide_at,
+            // Asked for each group.
+            passed_at: _,
             catching_up,
             ready,
             starting,
@@ -262,7 +267,8 @@ impl<'a> Taking<'a> {
             voter_digests: _,
             first_step_shown,
             peers,
-            // Worked out from the peers' beats.
+            // Worked out from the peers and their beats.
+            peers_up: _,
             seen: _,
             voter,
             voice,
@@ -287,6 +293,8 @@ impl<'a> Taking<'a> {
         self.out.word(self.frame.life(*me, *incarnation));
         self.past(*started, core.config.timing.initdead.max(self.failback));
         self.future(*deadline);
+        self.out.flag(decide_at.is_some());
+        self.future(decide_at.unwrap_or_default());
         let overdue = self.now.boot - *deadline;
         self.out.word(overdue.min(self.horizon).0);
         [*catching_up, *ready, *starting, *touched].into_iter().for_each(|flag| self.out.flag(flag));
@@ -362,6 +370,7 @@ impl<'a> Taking<'a> {
             shown: _,
             // As that beat says.
             grants_us: _,
+            sees_majority: _,
             heard_at,
             proven_at,
             liveness,

@@ -32,8 +32,10 @@ pub(super) struct Tenure {
     pub(super) raised: Option<Raised>,
     /// Nobody claims before this is over.
     pub(super) back_off: Option<Moment>,
-    /// When another's claim or grant of it was last seen.
+    /// When another's claim or grant of it was last seen, by the time at which it was asked last.
     pub(super) quiet_since: Moment,
+    /// It was seen then.
+    pub(super) busy: bool,
     /// Somebody has held it since this node started.
     pub(super) seen_held: bool,
     /// Whom the last holder handed over to.
@@ -121,6 +123,7 @@ impl Tenure {
             raised: None,
             back_off: None,
             quiet_since: now,
+            busy: false,
             seen_held: false,
             last_heir: None,
             released_at: None,
@@ -133,6 +136,11 @@ impl Tenure {
             held_until: None,
             met: None,
         }
+    }
+
+    /// When another's claim or grant of it was last seen, where nothing has changed up to then.
+    pub(super) fn quiet_at(&self, then: Moment) -> Moment {
+        if self.busy { then } else { self.quiet_since }
     }
 
     /// What a beat says of it.
@@ -422,6 +430,7 @@ impl Core {
 
     /// A group is claimed here, under another epoch, or not any more.
     fn note_claim(&mut self, group: GroupId) {
+        self.rests = None;
         let Some((epoch, _)) = self.groups.get(&group).and_then(Tenure::claim) else {
             self.claimed.remove(&group);
             return;

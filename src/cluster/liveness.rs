@@ -28,6 +28,8 @@ pub(super) struct Peer {
     pub(super) shown: Option<Arc<Beat>>,
     /// The groups that the newest beat that counts grants to us.
     pub(super) grants_us: Vec<GroupId>,
+    /// By that beat it hears a majority of the voters that count here.
+    pub(super) sees_majority: bool,
     /// When `newest` came; moved on by our own absences.
     pub(super) heard_at: Moment,
     /// When `proven` came, really.
@@ -65,6 +67,7 @@ impl Peer {
             proven: None,
             shown: None,
             grants_us: Vec::new(),
+            sees_majority: false,
             heard_at: since,
             proven_at: since,
             liveness: Liveness::Unknown,
@@ -178,6 +181,7 @@ impl Core {
             if !peer.up() {
                 let forgotten = peer.proven.take();
                 self.recount(beat.sender, forgotten.as_deref(), None);
+                self.note_majority(beat.sender);
             }
         }
         let Some(peer) = self.peers.get_mut(&beat.sender) else { return false };
@@ -197,6 +201,7 @@ impl Core {
             peer.shown = Some(Arc::clone(&beat));
         }
         self.recount(beat.sender, before.as_deref(), Some(&beat));
+        self.note_majority(beat.sender);
         if repeats && up && self.hears_in_time(&beat) {
             self.hear_claims(before.as_deref(), &beat);
             return self.voter.holds_off() || self.renew_by(beat.sender, fx);
@@ -259,6 +264,8 @@ impl Core {
             peer.seen = true;
         }
         let incarnation = peer.newest.as_ref().map_or(Incarnation(0), |beat| beat.incarnation);
+        let counts = |liveness| usize::from(matches!(liveness, Liveness::Up | Liveness::Late));
+        self.peers_up = self.peers_up + counts(is) - counts(was);
         self.changed = true;
         self.look_at(node);
         match (was, verdict) {

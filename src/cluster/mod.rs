@@ -18,6 +18,7 @@
 //! | `groups.rs`, `resources.rs` | what runs here: start, watch, repair, stop |
 //! | `orders.rs` | what operators asked for |
 //! | `speak.rs` | when to send a beat, and what it says |
+//! | `rest.rs` | when nothing is left to decide |
 //! | `reload.rs` | what a new configuration changes |
 //! | `fingerprint.rs` | whether two cores will behave alike, for a search |
 //!
@@ -38,6 +39,7 @@ mod planner;
 mod record;
 mod reload;
 mod resources;
+mod rest;
 mod seen;
 mod speak;
 mod tally;
@@ -71,6 +73,7 @@ use groups::Tenure;
 use liveness::Peer;
 use mutant::Mutation;
 use orders::Orders;
+use rest::Rest;
 use seen::Seen;
 use speak::Voice;
 use tally::Tally;
@@ -103,6 +106,12 @@ pub struct Core {
     started: Moment,
     /// The earliest time at which something here is due; collected anew in every pass.
     deadline: Span,
+    /// Nothing but beats, grants and leases has to be looked at.
+    rests: Option<Rest>,
+    /// What many peers say is gathered until then.
+    decide_at: Option<Span>,
+    /// When everything was looked at last, if only to see that nothing changed.
+    passed_at: Moment,
     /// This node was away, and what arrived meanwhile is still being read.
     catching_up: bool,
     /// It is known what runs here, so beats may be sent.
@@ -125,6 +134,8 @@ pub struct Core {
     /// Since when every member of both voter sets shows that it counts both.
     first_step_shown: Option<Moment>,
     peers: BTreeMap<NodeId, Peer>,
+    /// How many of them are up.
+    peers_up: usize,
     /// What their live beats show, by group.
     seen: Seen,
     voter: Voter,
@@ -189,6 +200,9 @@ impl Core {
             now,
             started: now,
             deadline: now.boot,
+            rests: None,
+            decide_at: None,
+            passed_at: now,
             catching_up: false,
             ready: false,
             probes: 0,
@@ -198,6 +212,7 @@ impl Core {
             touched: true,
             memory: None,
             peers: BTreeMap::new(),
+            peers_up: 0,
             seen: Seen::default(),
             voter: Voter::new(
                 node,
@@ -248,9 +263,15 @@ impl Core {
         self.drop_after_beat(fx);
         self.lapse(late, fx);
         match input {
-            Input::Timer => self.catching_up = false,
+            Input::Timer => {
+                if !self.catching_up && self.keep_resting(fx) {
+                    return;
+                }
+                self.catching_up = false;
+            }
             Input::Beat { link, beat } => {
-                if !self.receive(link, beat, fx) && !self.catching_up {
+                let news = self.receive(link, beat, fx);
+                if !self.catching_up && (!news || self.gathers()) {
                     return;
                 }
             }
@@ -291,45 +312,70 @@ impl Core {
 
     /// Decides until nothing changes any more, writes down what must be, and speaks where that is due.
     fn turn(&mut self, fx: &mut Effects) {
+        self.rests = None;
         if self.catching_up {
             self.deadline = self.now.boot;
             return;
         }
-        self.settle(fx);
+        self.decide_at = None;
+        let mut due = self.settle(fx);
         if self.speak(fx) {
             // The own vote counts from the beat that was just sent.
-            self.settle(fx);
+            due = self.settle(fx);
         }
         self.remember(fx);
+        self.rest(due);
         self.leave_if_done(fx);
         self.wake_for_beat();
     }
 
-    fn settle(&mut self, fx: &mut Effects) {
+    /// Says when one of the groups is due.
+    fn settle(&mut self, fx: &mut Effects) -> Span {
         for _ in 0..PASSES {
             self.changed = false;
-            self.deadline = Span(u64::MAX);
-            self.judge_peers(fx);
-            self.judge_start();
-            self.gather_evidence(fx);
-            self.run_out_grants();
-            self.make_plan(fx);
-            self.decide_claims(fx);
-            self.give_grants(fx);
-            self.count_votes(fx);
-            self.watch_fences(fx);
-            self.drive_groups(fx);
-            self.admit_second_step(fx);
-            self.store(fx);
+            let (due, other) = self.pass(fx);
+            self.deadline = due.min(other);
             if !self.changed {
+                self.passed_at = self.now;
                 debug_assert!(self.seen_is_right(), "what the peers show is not what was entered");
                 debug_assert!(self.tallies_are_right(), "the votes are not what was counted");
-                return;
+                return due;
             }
         }
         // Every pass moves some group or peer one state on, so this is a fault of ours; the next timer goes on from here.
         debug_assert!(false, "a step of the core did not come to rest");
         self.wake_in(Span::millis(1));
+        self.now.boot
+    }
+
+    /// Decides about everything once. Says when one of the groups is due, and when something else.
+    fn pass(&mut self, fx: &mut Effects) -> (Span, Span) {
+        let first = self.due(|core| {
+            core.judge_peers(fx);
+            core.judge_start();
+            core.gather_evidence(fx);
+            core.run_out_grants();
+        });
+        let plans = self.due(|core| {
+            core.make_plan(fx);
+            core.decide_claims(fx);
+            core.give_grants(fx);
+        });
+        let votes = self.due(|core| core.count_votes(fx));
+        let groups = self.due(|core| {
+            core.watch_fences(fx);
+            core.drive_groups(fx);
+            core.admit_second_step(fx);
+            core.store(fx);
+        });
+        (plans.min(groups), first.min(votes))
+    }
+
+    /// When something of this part of a pass is due next.
+    fn due(&mut self, part: impl FnOnce(&mut Self)) -> Span {
+        self.deadline = Span(u64::MAX);
+        part(self);
+        self.deadline
     }
 
     /// The start is over as soon as a majority was seen, and at initdead.

@@ -92,7 +92,7 @@ impl Core {
                 Liveness::Unknown => return Err(Unable::NotYetHeard),
                 Liveness::Up | Liveness::Late => {}
             }
-            if !self.sees_majority(node) {
+            if !peer.sees_majority {
                 return Err(Unable::NoMajority);
             }
             peer.flags()
@@ -105,16 +105,15 @@ impl Core {
         reasons.iter().find(|(holds, _)| *holds).map_or(Ok(()), |(_, why)| Err(*why))
     }
 
-    /// Whether a peer's beat shows that it hears a majority of the voters.
-    fn sees_majority(&self, node: NodeId) -> bool {
+    /// Whether a peer's newest beat that counts shows that it hears a majority of the voters.
+    pub(super) fn hears_majority(&self, node: NodeId) -> bool {
         let deadtime = self.config.timing.deadtime;
-        let Some(beat) = self.peers.get(&node).and_then(|peer| peer.live_beat()) else { return false };
+        let Some(beat) = self.peers.get(&node).and_then(|peer| peer.beat()) else { return false };
         if !self.counts_like_us(beat.voters) {
             return false;
         }
-        self.majority_of(|voter| {
-            voter == node || beat.heard.get(&voter).is_some_and(|heard| heard.age < deadtime)
-        })
+        let hears = beat.heard.iter().filter(|(_, heard)| heard.age < deadtime).map(|(node, _)| *node);
+        self.majority_among(hears.filter(|voter| *voter != node), node)
     }
 
     /// Who holds what, as the newest beats of those that are up show it.

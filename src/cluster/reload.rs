@@ -64,10 +64,11 @@ impl Core {
         let mut known = self.voters.all();
         known.extend(self.config.nodes.keys());
         known.remove(&self.me);
-        let Self { peers, seen, .. } = self;
+        let Self { peers, seen, peers_up, .. } = self;
         peers.retain(|node, peer| {
             let stays = known.contains(node);
             if !stays {
+                *peers_up -= usize::from(peer.up());
                 seen.replace(*node, peer.shown.as_deref(), None);
             }
             stays
@@ -78,6 +79,8 @@ impl Core {
         for node in missing {
             self.peers.insert(node, Peer::new(now));
         }
+        let all: Vec<NodeId> = self.peers.keys().copied().collect();
+        all.into_iter().for_each(|node| self.note_majority(node));
     }
 }
 

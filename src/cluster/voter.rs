@@ -171,9 +171,11 @@ impl Core {
             given.renewed = self.now;
         }
         given.extend(lease, self.now);
-        let changed = !given.grant.repeats(&before) || given.lease != lasted;
-        self.touched |= changed;
-        self.changed |= changed;
+        if !given.grant.repeats(&before) || given.lease != lasted {
+            self.touched = true;
+            self.changed = true;
+            self.rests = None;
+        }
     }
 
     /// Grants end by themselves.

@@ -97,6 +97,19 @@ impl Core {
             .all(|set| set.nodes.iter().filter(|node| agrees(**node)).count() >= self.needed(set))
     }
 
+    /// Whether these, in the order of nodes, are with `one` a majority of each set's voters.
+    pub(super) fn majority_among(&self, nodes: impl Iterator<Item = NodeId> + Clone, one: NodeId) -> bool {
+        self.voters.each().all(|set| {
+            let needed = self.needed(set) - usize::from(set.nodes.contains(&one));
+            let mut voters = set.nodes.iter().copied().peekable();
+            let votes = |node: &NodeId| {
+                while voters.next_if(|voter| voter < node).is_some() {}
+                voters.next_if_eq(node).is_some()
+            };
+            needed == 0 || nodes.clone().filter(votes).nth(needed - 1).is_some()
+        })
+    }
+
     /// Whether a majority of the voters is up here, this node included.
     pub(super) fn majority_up(&self) -> bool {
         self.majority_of(|node| node == self.me || self.peers.get(&node).is_some_and(super::Peer::up))
