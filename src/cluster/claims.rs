@@ -126,7 +126,7 @@ impl Core {
     fn note_quiet(&mut self, group: GroupId) {
         let busy = self.seen.is_busy(group, self.me);
         let held = self.seen.claims(group).iter().any(|(_, claim)| claim.phase.occupies());
-        let (now, passed_at) = (self.now, self.passed_at);
+        let (now, passed_at) = (self.now, self.pace.passed_at);
         if let Some(tenure) = self.groups.get_mut(&group) {
             tenure.seen_held |= held || tenure.holds();
             tenure.quiet_since = tenure.quiet_at(passed_at);

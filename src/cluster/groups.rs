@@ -430,7 +430,7 @@ impl Core {
 
     /// A group is claimed here, under another epoch, or not any more.
     fn note_claim(&mut self, group: GroupId) {
-        self.rests = None;
+        self.pace.rests = None;
         let Some((epoch, _)) = self.groups.get(&group).and_then(Tenure::claim) else {
             self.claimed.remove(&group);
             return;

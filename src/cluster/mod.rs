@@ -73,7 +73,7 @@ use groups::Tenure;
 use liveness::Peer;
 use mutant::Mutation;
 use orders::Orders;
-use rest::Rest;
+use rest::Pace;
 use seen::Seen;
 use speak::Voice;
 use tally::Tally;
@@ -106,12 +106,7 @@ pub struct Core {
     started: Moment,
     /// The earliest time at which something here is due; collected anew in every pass.
     deadline: Span,
-    /// Nothing but beats, grants and leases has to be looked at.
-    rests: Option<Rest>,
-    /// What many peers say is gathered until then.
-    decide_at: Option<Span>,
-    /// When everything was looked at last, if only to see that nothing changed.
-    passed_at: Moment,
+    pace: Pace,
     /// This node was away, and what arrived meanwhile is still being read.
     catching_up: bool,
     /// It is known what runs here, so beats may be sent.
@@ -187,6 +182,7 @@ impl Core {
         let Start { config, node, incarnation, seed, now, stored, memory, standing } = start;
         let with_memory = memory.is_some();
         let wanted = VoterSets::of(&config);
+        let longest = stored.largest_lease.max(config.timing.deadtime);
         let voters = match &stored.voters {
             Some(before) if wanted.may_follow(before) => wanted.clone(),
             Some(before) => before.clone(),
@@ -200,9 +196,7 @@ impl Core {
             now,
             started: now,
             deadline: now.boot,
-            rests: None,
-            decide_at: None,
-            passed_at: now,
+            pace: Pace::new(now),
             catching_up: false,
             ready: false,
             probes: 0,
@@ -214,13 +208,7 @@ impl Core {
             peers: BTreeMap::new(),
             peers_up: 0,
             seen: Seen::default(),
-            voter: Voter::new(
-                node,
-                incarnation,
-                now,
-                memory.as_ref(),
-                stored.largest_lease.max(config.timing.deadtime),
-            ),
+            voter: Voter::new(node, incarnation, now, memory.as_ref(), longest),
             voice: Voice::new(),
             groups: BTreeMap::new(),
             claimed: BTreeMap::new(),
@@ -312,12 +300,12 @@ impl Core {
 
     /// Decides until nothing changes any more, writes down what must be, and speaks where that is due.
     fn turn(&mut self, fx: &mut Effects) {
-        self.rests = None;
+        self.pace.rests = None;
         if self.catching_up {
             self.deadline = self.now.boot;
             return;
         }
-        self.decide_at = None;
+        self.pace.decide_at = None;
         let mut due = self.settle(fx);
         if self.speak(fx) {
             // The own vote counts from the beat that was just sent.
@@ -336,7 +324,7 @@ impl Core {
             let (due, other) = self.pass(fx);
             self.deadline = due.min(other);
             if !self.changed {
-                self.passed_at = self.now;
+                self.pace.passed_at = self.now;
                 debug_assert!(self.seen_is_right(), "what the peers show is not what was entered");
                 debug_assert!(self.tallies_are_right(), "the votes are not what was counted");
                 return due;

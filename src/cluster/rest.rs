@@ -5,7 +5,7 @@
 //! something has not come. It still judges its peers, its grants and its leases whenever it wakes; and at least once in a
 //! lease it decides about everything anew.
 
-use crate::time::Span;
+use crate::time::{Moment, Span};
 use crate::types::{GroupId, NodeId};
 
 use super::groups::{State, Tenure};
@@ -15,7 +15,7 @@ use super::{Core, Effects};
 const FEW: usize = 8;
 
 /// For each peer of a crowd that is up, what it says is gathered for so long.
-const GATHER_EACH: Span = Span::micros(10);
+const GATHER_EACH: Span = Span::micros(100);
 
 /// In a crowd, new lives are greeted within this part of a keepalive.
 const GREETINGS: u64 = 8;
@@ -29,6 +29,23 @@ pub(super) struct Rest {
     latest: Span,
 }
 
+/// What a core waits for before it decides again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Nothing but beats, grants and leases has to be looked at.
+    pub(super) rests: Option<Rest>,
+    /// What many peers say is gathered until then.
+    pub(super) decide_at: Option<Span>,
+    /// When everything was looked at last, if only to see that nothing changed.
+    pub(super) passed_at: Moment,
+}
+
+impl Pace {
+    pub(super) fn new(now: Moment) -> Self {
+        Self { rests: None, decide_at: None, passed_at: now }
+    }
+}
+
 impl Core {
     /// How many peers are up, if they are a crowd.
     fn crowd(&self) -> Option<u64> {
@@ -40,8 +57,8 @@ impl Core {
         let Some(peers) = self.crowd().filter(|_| self.ready && !self.catching_up) else { return false };
         let longest = self.config.timing.keepalive / GREETINGS;
         let until = self.now.boot + (GATHER_EACH * peers).min(longest);
-        let until = *self.decide_at.get_or_insert(until);
-        self.rests = None;
+        let until = *self.pace.decide_at.get_or_insert(until);
+        self.pace.rests = None;
         self.deadline = self.deadline.min(until);
         true
     }
@@ -57,7 +74,7 @@ impl Core {
     /// Begins to rest if nothing is left to decide before `due`, when one of the groups asks for something.
     pub(super) fn rest(&mut self, due: Span) {
         let latest = self.now.boot + self.lease_length();
-        self.rests = self.is_quiet().then_some(Rest { due, latest });
+        self.pace.rests = self.is_quiet().then_some(Rest { due, latest });
     }
 
     /// Whether only time can change something, and of that only what `glance` looks at and what asks for a time.
@@ -104,7 +121,7 @@ impl Core {
     /// The timer of a core that rests: beats, and what they rest on. Whether that was all that was due.
     pub(super) fn keep_resting(&mut self, fx: &mut Effects) -> bool {
         let in_time = |rest: &Rest| self.now.boot < rest.due.min(rest.latest);
-        let Some(Rest { due, .. }) = self.rests.filter(in_time) else { return false };
+        let Some(Rest { due, .. }) = self.pace.rests.filter(in_time) else { return false };
         if !self.glance(due, fx) || self.speak(fx) && !self.glance(due, fx) {
             if self.changed {
                 // What has changed is the first pass's doing.
@@ -129,7 +146,7 @@ impl Core {
         if self.changed {
             return false;
         }
-        self.passed_at = self.now;
+        self.pace.passed_at = self.now;
         self.count_votes(fx);
         !self.changed
     }
@@ -141,7 +158,7 @@ impl Core {
             && peer.sees_majority != sees
         {
             peer.sees_majority = sees;
-            self.rests = None;
+            self.pace.rests = None;
         }
     }
 }

@@ -147,7 +147,7 @@ impl Core {
     fn until_beat(&self) -> Span {
         let Some(last) = self.voice.last_at() else { return Span::ZERO };
         let regular = self.config.timing.keepalive - self.now.since(last);
-        if self.rests.is_some() {
+        if self.pace.rests.is_some() {
             return regular;
         }
         let held_back = self.voice.news_at.map_or(Span::ZERO, |at| HOLD_BACK - self.now.since(at));

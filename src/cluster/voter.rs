@@ -174,7 +174,7 @@ impl Core {
         if !given.grant.repeats(&before) || given.lease != lasted {
             self.touched = true;
             self.changed = true;
-            self.rests = None;
+            self.pace.rests = None;
         }
     }
 

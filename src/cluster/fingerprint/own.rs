@@ -183,7 +183,7 @@ impl Taking<'_> {
             self.out.word(length.0);
         }
         self.future(back_off.map_or(Span::ZERO, |until| until.boot));
-        self.past(tenure.quiet_at(core.passed_at), core.patience(id));
+        self.past(tenure.quiet_at(core.pace.passed_at), core.patience(id));
         self.maybe_node(*last_heir);
         self.maybe_past(*released_at, self.horizon);
         self.maybe_past(*failed_at, group.failure_window);
