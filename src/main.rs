@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use systole::cli::check::Check;
 
@@ -19,7 +20,19 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Check(check) => check.run(),
+    match Arguments::try_parse() {
+        Ok(Arguments { command: Command::Check(check) }) => check.run(),
+        Err(error) => with_tip(error).exit(),
     }
+}
+
+/// A bare word is nearly always the configuration, as other programs take it.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let is_word =
+        |value: &ContextValue| matches!(value, ContextValue::String(text) if !text.starts_with("--"));
+    if error.kind() == ErrorKind::UnknownArgument && error.get(ContextKind::InvalidArg).is_some_and(is_word) {
+        let tip = "the configuration is named with --config PATH".into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
 }

@@ -3,11 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "in a test a panic is the message")]
 
-use std::collections::BTreeSet;
+#[path = "config/rounds.rs"]
+mod rounds;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use systole::cluster::{Core, Effect, Effects, Input, Outcome, Start, Stored};
 use systole::config::heartbeat::directives;
 use systole::config::keys::KeyRing;
 use systole::config::{
@@ -15,8 +20,8 @@ use systole::config::{
     parse_toml,
 };
 use systole::rng::Rng;
-use systole::time::Span;
-use systole::types::{GroupId, NodeId};
+use systole::time::{Moment, Span};
+use systole::types::{GroupId, Incarnation, NodeId};
 
 /// What stands in `tests/config/FOLDER`: a file, or the files of a Heartbeat directory.
 struct Case {
@@ -266,20 +271,59 @@ fn instances_of_a_clone_share_their_resources_and_name_their_group() {
 }
 
 #[test]
-fn the_samples_can_be_used_as_they_stand() {
+fn every_sample_can_be_used_as_it_stands() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
-    for name in ["systole.toml", "heartbeat"] {
-        let loaded = Texts::read(&root.join(name)).parse(name).unwrap_or_else(|report| panic!("{report}"));
+    let samples: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(samples.len() >= 4, "{samples:?}");
+    for path in samples {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let loaded = Texts::read(&path).parse(name).unwrap_or_else(|report| panic!("{report}"));
         let warnings = loaded.unwrap().warnings;
         assert_eq!(warnings.count(Severity::Warning), 0, "{warnings}");
     }
 }
 
+/// The examples of a page in TOML, without the margin of a list around them.
+fn examples(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut margin = None;
+    for line in page.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match margin {
+            None if line.trim() == "```toml" => {
+                margin = Some(indent);
+                found.push(String::new());
+            }
+            Some(_) if line.trim() == "```" => margin = None,
+            Some(margin) => {
+                let example = found.last_mut().unwrap();
+                example.push_str(line.get(margin..).unwrap_or_default());
+                example.push('\n');
+            }
+            None => {}
+        }
+    }
+    found
+}
+
 #[test]
-fn the_front_page_shows_a_configuration_that_can_be_used() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    parse_toml("README.md", block).unwrap_or_else(|report| panic!("{report}"));
+fn every_example_of_a_page_can_be_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| examples(&fs::read_to_string(path).unwrap());
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let others = ["ARCHITECTURE.md", "CONTRIBUTING.md", "packaging/README.md", "resource-agents/README.md"];
+    let mut all = read(&root.join("README.md"));
+    let front = all[0].clone();
+    for page in docs.chain(others.map(|page| root.join(page))) {
+        all.extend(read(&page));
+    }
+    assert!(all.len() >= 3, "{all:?}");
+    for example in all {
+        // What is no whole file is to be added to that of the front page.
+        let text = if example.contains("[link.") { example } else { format!("{front}\n{example}") };
+        let loaded = parse_toml("example", &text).unwrap_or_else(|report| panic!("{report}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
 }
 
 #[test]
@@ -305,6 +349,36 @@ fn two_nodes_can_name_what_differs_between_their_files() {
 #[test]
 fn a_digest_is_the_same_on_every_machine_and_in_every_release_of_this_format() {
     assert_eq!(format!("{:016x}", right("a-pair.toml").digest()), "bfa8289932a9a823");
+}
+
+#[test]
+fn a_beat_shows_the_digest_of_the_configuration() {
+    let config = Arc::new(right("a-pair.toml"));
+    let mut effects = Effects::new();
+    let start = Start {
+        config: Arc::clone(&config),
+        node: NodeId::of("lb0"),
+        incarnation: Incarnation(1),
+        seed: 1,
+        now: Moment::at(Span::seconds(1_000)),
+        stored: Stored::default(),
+        memory: None,
+        standing: BTreeMap::new(),
+    };
+    let mut core = Core::start(start, &mut effects);
+    let runs = effects.iter().filter_map(|effect| {
+        let Effect::Run { ticket, .. } = effect else { return None };
+        Some(*ticket)
+    });
+    for ticket in runs.collect::<Vec<_>>() {
+        let input = Input::AgentDone { ticket, outcome: Outcome::NotRunning };
+        core.step(Moment::at(Span::seconds(1_001)), input, &mut effects);
+    }
+    let beats = effects.iter().filter_map(|effect| {
+        let Effect::Send(beat) = effect else { return None };
+        Some(beat.config)
+    });
+    assert_eq!(beats.collect::<BTreeSet<_>>(), BTreeSet::from([config.digest()]));
 }
 
 #[test]
@@ -425,4 +499,37 @@ fn check_tells_by_its_exit_status_whether_a_configuration_can_be_used() {
 
     let (code, ..) = check(&["frobnicate"]);
     assert_eq!(code, 2);
+
+    let (code, _, err) = check(&["check", "conf/systole.toml"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("the configuration is named with --config PATH"), "{err}");
+}
+
+#[test]
+fn check_says_what_is_wrong_with_what_is_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let said = |name: &str| {
+        let (code, out, err) = check(&["check", "--config", &path(name)]);
+        assert_eq!((code, out.as_str()), (2, ""), "{name}: {err}");
+        err
+    };
+    fs::create_dir(path("empty")).unwrap();
+    assert!(said("empty").contains("a directory without an ha.cf\nname a systole.toml"));
+    fs::create_dir(path("etc")).unwrap();
+    fs::write(path("etc/systole.toml"), "").unwrap();
+    assert!(said("etc").contains("without an ha.cf\nthere is a systole.toml in it"));
+    fs::write(path("binary"), b"\x7fELF\0\0").unwrap();
+    assert!(said("binary").contains("binary cannot be read: it is no text\nname the configuration"));
+    fs::write(path("latin-1"), b"[node.a]\n# M\xfcnchen\n").unwrap();
+    assert!(said("latin-1").contains("line 2 is not UTF-8\nsave it as UTF-8"));
+    assert!(said("nowhere").contains("nowhere cannot be read: no such file or directory\nname"));
+
+    // The mark that some editors put before a text is no part of it.
+    let pair = fs::read_to_string("tests/config/right/a-pair.toml").unwrap();
+    fs::write(path("marked.toml"), format!("\u{feff}{pair}")).unwrap();
+    assert_eq!(check(&["check", "--config", &path("marked.toml")]).0, 0);
+    fs::create_dir(path("ha.d")).unwrap();
+    fs::write(path("ha.d/ha.cf"), "\u{feff}node a b\nbcast eth0 eth1\nauto_failback on\n").unwrap();
+    assert_eq!(check(&["check", "--config", &path("ha.d")]).0, 0);
 }

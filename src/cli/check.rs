@@ -14,7 +14,7 @@ pub const DEFAULT_PATH: &str = "/etc/systole/systole.toml";
 /// Exit status: 0 if it can be used, 1 if there are mistakes, 2 if it could not be read.
 #[derive(clap::Args, Debug)]
 pub struct Check {
-    /// A systole.toml, or a Heartbeat directory with ha.cf, haresources and authkeys
+    /// A systole.toml, or a Heartbeat directory such as /etc/ha.d
     #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
 }
@@ -59,7 +59,7 @@ fn say(text: &str) {
 fn verdict(report: &Report, path: &str) -> String {
     let mistakes = counted(report.count(Severity::Mistake) + report.left_out, "mistake");
     let warnings = counted(report.count(Severity::Warning), "warning");
-    format!("{path} cannot be used: {mistakes}, {warnings}. Mend what is underlined, and check again.\n")
+    format!("{path} cannot be used: {mistakes}, {warnings}. Mend the mistakes, and check again.\n")
 }
 
 fn summary(config: &Config, warnings: &Report) -> String {

@@ -267,8 +267,10 @@ impl Core {
         let Some((other, reach)) = self.met_holder(group, shown_since) else { return false };
         let theirs =
             self.peers.get(&other).and_then(|peer| peer.live_beat()).map_or(0, |beat| beat.facts.reach);
-        let own = (std::cmp::Reverse(reach), self.rank(group, self.me));
-        let keeper = if own < (std::cmp::Reverse(theirs), self.rank(group, other)) { self.me } else { other };
+        let leader = self.leader(group);
+        let own = (std::cmp::Reverse(reach), self.rank(leader, self.me));
+        let keeper =
+            if own < (std::cmp::Reverse(theirs), self.rank(leader, other)) { self.me } else { other };
         if keeper == self.me || self.mutation.is(Mutant::NobodyYieldsOnMeeting) {
             self.note_met(group, other, keeper, fx);
             return false;
@@ -278,14 +280,26 @@ impl Core {
         true
     }
 
+    /// The group that this one goes with in the end, so that of two holders the same keeps both; itself, if it goes alone.
+    fn leader(&self, group: GroupId) -> GroupId {
+        let with = |group: &GroupId| self.config.groups.get(group)?.with;
+        // The check refuses circles; a bound is cheap.
+        std::iter::successors(Some(group), with).take(self.config.groups.len()).last().unwrap_or(group)
+    }
+
     /// Two of a pair can both have taken a group on evidence, and not hear each other: each sees the other's answers. The
     /// one that ranks second yields; at once where both have just taken it, else when it goes on for a lease, for a machine
     /// that wakes from a pause answers for the rest of its lease.
     fn yield_to_answers(&mut self, group: GroupId, fx: &mut Effects) -> bool {
         let Some((other, since)) = self.rival_answers(group) else { return false };
         let Some(won_at) = self.groups.get(&group).map(|tenure| tenure.won_at) else { return false };
-        let keeps = self.rank(group, self.me) < self.rank(group, other);
+        let leader = self.leader(group);
+        let keeps = self.rank(leader, self.me) < self.rank(leader, other);
         if keeps || self.mutation.is(Mutant::NobodyYieldsOnMeeting) {
+            if self.groups.get(&group).is_some_and(|tenure| tenure.met.is_none()) {
+                // The other may have taken it because the address had died here.
+                self.look_at_addresses(group, fx);
+            }
             self.note_met(group, other, self.me, fx);
             return false;
         }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::config::{Config, TiebreakMethod};
+use crate::config::{Config, Group, Promise, TiebreakMethod};
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, InterfaceId, NodeId};
 
@@ -332,17 +332,14 @@ impl Core {
         }
         let silent = peer.silent(self.now);
         let Some(tenure) = self.groups.get(&group) else { return false };
-        let exclusive = tenure.group.exclusive;
+        if tenure.group.exclusive && !self.fencing.is_off(other) && !self.mutation.is(Mutant::NoExclusiveWait)
+        {
+            // Evidence can be deceived, and such a group must not be on two nodes even then. `check` refuses it in such a
+            // pair, but a cluster can become one while its voters change.
+            return false;
+        }
         let mut owed =
             peer.claim(group).map_or(self.lease_length(), |claim| claim.lease.max(self.lease_length()));
-        if exclusive && !self.mutation.is(Mutant::NoExclusiveWait) {
-            // Nothing answers while a winner waits, so the other could not see it: the wait comes before the win.
-            match &self.config.watchdog {
-                Some(_) => owed = owed + self.watchdog_wait(),
-                None if self.fencing.is_off(other) => {}
-                None => return false,
-            }
-        }
         let second = self.held_last(group, other);
         if second {
             // Both may think so, where one could not see the other hold it: then ranks tell them apart.
@@ -391,28 +388,42 @@ impl Core {
         Some((other, since))
     }
 
+    /// Whether nobody but the address itself tells the other that this node has the group: the other is not heard, and may
+    /// take what has been silent for three rounds.
+    pub(super) fn shown_by_address_alone(&self, group: &Group) -> bool {
+        if self.mutation.is(Mutant::RestartsUnseenAddress) {
+            return false;
+        }
+        let other = self.evidence_pair().and_then(|other| self.peers.get(&other));
+        group.promise == Promise::AtMostOne && other.is_some_and(|peer| !peer.up())
+    }
+
     /// The address of a group is proven silent on this interface.
     fn silent_on(&mut self, interface: InterfaceId, group: GroupId, owed: Span, second: bool) -> bool {
         let now = self.now;
         let needed = if self.mutation.is(Mutant::EvidenceWindowCutShort) { 1 } else { ROUNDS };
         let has_link =
             self.config.interfaces.get(usize::from(interface.0)).is_some_and(|interface| interface.has_link);
-        let exclusive = self.groups.get(&group).is_some_and(|tenure| tenure.group.exclusive);
         let Some(watch) = self.evidence.watches.get(&interface).filter(|watch| watch.carrier) else {
             return false;
         };
         let Some(silence) = watch.silent.get(&group).filter(|silence| silence.rounds >= needed) else {
             return false;
         };
+        // While this node held it, silence meant nothing; and silence counts up to the newest round, for the other may have
+        // taken it since.
+        let held_until = self.groups.get(&group).and_then(|tenure| tenure.held_until).unwrap_or_default();
+        let asked =
+            watch.asked.iter().rev().find(|asked| asked.closed).map_or(silence.since, |asked| asked.at);
         let patience = if second { owed } else { Span::ZERO };
-        let patience = patience - now.at_least_since(silence.since);
+        let patience = patience - asked.at_least_since(silence.since.max(held_until));
         let since_answer = self.evidence.answered.get(&group).map(|at| now.at_least_since(*at));
-        let owed = if has_link && !exclusive { Span::ZERO } else { owed - since_answer.unwrap_or(owed) };
-        let left = owed.max(patience);
-        if left > Span::ZERO {
-            self.wake_in(left);
+        let owed = if has_link { Span::ZERO } else { owed - since_answer.unwrap_or(owed) };
+        if owed > Span::ZERO {
+            self.wake_in(owed);
         }
-        left == Span::ZERO
+        // The next round wakes who is only not patient enough.
+        owed == Span::ZERO && patience == Span::ZERO
     }
 
     /// What stands in for the other's vote on a group, and from when a lease that rests on it runs.

@@ -1,8 +1,8 @@
 //! Switching a node off, and what may wait for it.
 //!
-//! The fence agent's success is a vote: that machine is off, so nothing runs there. A node that has not seen its peer
-//! since its own start does not fence it (it may only be the network that is late); the one that holds nothing waits, so
-//! that of two that don't hear each other the holder wins.
+//! The fence agent's success is a vote: that machine is off, so nothing runs there. A node of a pair that has not seen
+//! the other since its own start does not fence it (it may only be the network that is late); the one that holds nothing
+//! waits, so that of two that don't hear each other the holder wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,6 +71,7 @@ impl Core {
         for group in groups {
             let Some(tenure) = self.groups.get(&group) else { continue };
             if let State::Waiting { .. } = tenure.state
+                && (tenure.group.exclusive || self.mutation.is(Mutant::FencesWithoutNeed))
                 && self.config.watchdog.is_none()
             {
                 nodes.extend(self.not_clear(group));
@@ -87,7 +88,10 @@ impl Core {
         let Some(peer) = self.peers.get(&node) else { return };
         let device =
             self.config.fences.iter().find(|fence| fence.nodes.is_empty() || fence.nodes.contains(&node));
-        let Some(device) = device.filter(|_| peer.seen && !peer.up()) else { return };
+        // Two that never saw each other must not switch each other off because the network is late. A majority may: the
+        // others cannot have one.
+        let known = peer.seen || self.other_of_pair().is_none() && peer.liveness == Liveness::Down;
+        let Some(device) = device.filter(|_| known && !peer.up()) else { return };
         if self.fencing.is_off(node) || self.fencing.under_way.contains_key(&node) {
             return;
         }
@@ -96,7 +100,7 @@ impl Core {
             .values()
             .any(|tenure| matches!(tenure.state, State::Held { .. } | State::Starting { .. }));
         let delay = if holds { Span::ZERO } else { device.delay };
-        let left = (self.config.timing.deadtime + delay) - peer.silent(self.now);
+        let left = (self.config.timing.deadtime + delay) - self.useless_for(peer);
         let again =
             self.fencing.failed_at.get(&node).map(|at| self.config.timing.deadtime - self.now.since(*at));
         let left = left.max(again.unwrap_or_default());

@@ -386,6 +386,7 @@ impl<'a> Taking<'a> {
             grants_us: _,
             sees_majority: _,
             heard_at,
+            life_since,
             proven_at,
             liveness,
             up_since,
@@ -412,6 +413,8 @@ impl<'a> Taking<'a> {
         // Asked only until the peer is heard; then initdead is over for it, or does not count.
         self.past(*since, self.silence);
         self.past(*proven_at, self.lease);
+        // Only fences ask.
+        self.past(*life_since, self.silence);
         // Only a delayed failback asks.
         self.past(*up_since, self.failback);
         self.past(*steady_since, self.failback);

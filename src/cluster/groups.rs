@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::beat::{Phase, Unfit};
-use crate::config::Group;
+use crate::config::{Group, Resource};
 use crate::time::{Moment, Span};
 use crate::types::{Epoch, GroupId, NodeId, Sequence};
 
@@ -247,11 +247,13 @@ impl Core {
             tenure.state = State::Stopping { epoch: old.epoch, since: now, because: StopReason::LeftBehind };
             self.tell(fx, Event::Stopping { group: *id, because: StopReason::LeftBehind, to: None });
         }
-        for (group, place) in &memory.warm {
+        let warm = memory.warm.iter().map(|place| (place, Runs::Yes));
+        let left_over = memory.left_over.iter().map(|place| (place, Runs::Unknown));
+        for ((group, place), runs) in warm.chain(left_over) {
             if let Some(unit) =
                 self.groups.get_mut(group).and_then(|tenure| tenure.units.get_mut(usize::from(*place)))
             {
-                unit.runs = Runs::Yes;
+                unit.runs = runs;
             }
         }
     }
@@ -289,8 +291,9 @@ impl Core {
         let now = self.now;
         let Some(tenure) = self.groups.get_mut(&group) else { return };
         if tenure.outdated && tenure.nothing_runs() {
-            return self.renew_tenure(group);
+            self.renew_tenure(group);
         }
+        let Some(tenure) = self.groups.get_mut(&group) else { return };
         let window = tenure.group.failure_window;
         let mut wake = Span(u64::MAX);
         for unit in tenure.units.iter_mut().filter(|unit| unit.is_stuck()) {
@@ -499,14 +502,25 @@ impl Core {
     }
 
     pub(super) fn warm_running(&self) -> BTreeSet<(GroupId, u16)> {
-        let mut warm = BTreeSet::new();
+        self.places(|_, unit, resource| resource.warm && unit.runs == Runs::Yes)
+    }
+
+    /// Stopped in vain, or not stopped yet, with no claim that would say so.
+    pub(super) fn left_over(&self) -> BTreeSet<(GroupId, u16)> {
+        self.places(|tenure, unit, resource| {
+            !resource.warm && tenure.claim().is_none() && matches!(unit.runs, Runs::Stuck | Runs::Unknown)
+        })
+    }
+
+    fn places(&self, which: impl Fn(&Tenure, &Unit, &Resource) -> bool) -> BTreeSet<(GroupId, u16)> {
+        let mut places = BTreeSet::new();
         for (id, tenure) in &self.groups {
             for (place, (unit, resource)) in tenure.units.iter().zip(&tenure.group.resources).enumerate() {
-                if resource.warm && unit.runs == Runs::Yes {
-                    warm.insert((*id, super::resources::place(place)));
+                if which(tenure, unit, resource) {
+                    places.insert((*id, super::resources::place(place)));
                 }
             }
         }
-        warm
+        places
     }
 }

@@ -160,7 +160,9 @@ impl Core {
         let promise = self.groups.get(&group)?.group.promise;
         let own = self.own_vote(group, epoch);
         let holds = self.groups.get(&group)?.holds();
-        if promise == Promise::AtLeastOne && (holds || !self.majority_up()) {
+        // Whom the configuration does not name any more keeps nothing by himself.
+        let member = self.config.nodes.contains_key(&self.me);
+        if promise == Promise::AtLeastOne && member && (holds || !self.majority_up()) {
             return self.left(own?).map(|left| Backing { left, by: Votes::OwnAlone });
         }
         let by_majority = self.left_by_majority(group, epoch, own);

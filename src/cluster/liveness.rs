@@ -32,6 +32,8 @@ pub(super) struct Peer {
     pub(super) sees_majority: bool,
     /// When `newest` came; moved on by our own absences.
     pub(super) heard_at: Moment,
+    /// When the first beat of its present life came.
+    pub(super) life_since: Moment,
     /// When `proven` came, really.
     pub(super) proven_at: Moment,
     pub(super) liveness: Liveness,
@@ -69,6 +71,7 @@ impl Peer {
             grants_us: Vec::new(),
             sees_majority: false,
             heard_at: since,
+            life_since: since,
             proven_at: since,
             liveness: Liveness::Unknown,
             up_since: since,
@@ -178,6 +181,7 @@ impl Core {
         if new_life {
             // It waits to see that it is heard.
             self.voice.greet();
+            peer.life_since = self.now;
             if !peer.up() {
                 let forgotten = peer.proven.take();
                 self.recount(beat.sender, forgotten.as_deref(), None);
@@ -324,6 +328,14 @@ impl Core {
             Ok(Some(sent)) => self.now.since(sent),
             Err(_) => Span(u64::MAX),
         })
+    }
+
+    /// For how long this peer has been of no use: silent, or deaf to us. A life that never heard us is deaf from its
+    /// first beat on.
+    pub(super) fn useless_for(&self, peer: &Peer) -> Span {
+        let deaf_since_birth = || self.now.since(peer.life_since);
+        let deaf = peer.newest().map(|(beat, _)| self.unheard_by(beat).unwrap_or_else(deaf_since_birth));
+        peer.silent(self.now).max(deaf.unwrap_or_default())
     }
 
     fn judge_links(&mut self, node: NodeId, fx: &mut Effects) {

@@ -233,7 +233,7 @@ impl Core {
             owners: Vec::new(),
             config,
         };
-        core.digest_config();
+        core.read_config();
         core.tell(fx, Event::Started { incarnation, with_memory });
         if core.voters != wanted {
             core.tell(fx, Event::VotersKept { because: VotersRefused::TwoSteps });
@@ -401,12 +401,8 @@ impl Core {
     }
 
     /// Works out once what every beat and every ranking asks of the configuration.
-    fn digest_config(&mut self) {
-        let json =
-            serde_json::to_string(&*self.config).expect("a configuration is plain data with names as keys");
-        self.digest = json
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    fn read_config(&mut self) {
+        self.digest = self.config.digest();
         let mut names: Vec<(&str, NodeId)> =
             self.config.nodes.iter().map(|(id, node)| (&*node.name, *id)).collect();
         names.sort_unstable();

@@ -43,11 +43,13 @@ pub enum Mutant {
     WordShortened,
     StaleProofOfClear,
     RepairsUnderRunning,
+    RestartsUnseenAddress,
+    FencesWithoutNeed,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::ClaimantCountsItselfAlways,
         Self::HeardTakenAsGrant,
         Self::GrantShownBeforeCommitted,
@@ -86,6 +88,8 @@ impl Mutant {
         Self::WordShortened,
         Self::StaleProofOfClear,
         Self::RepairsUnderRunning,
+        Self::RestartsUnseenAddress,
+        Self::FencesWithoutNeed,
     ];
 }
 

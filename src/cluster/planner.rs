@@ -31,7 +31,8 @@ struct Draft<'a> {
     /// Base ability of every node that can own at all.
     nodes: BTreeMap<NodeId, Result<(), Unable>>,
     holders: BTreeMap<GroupId, NodeId>,
-    /// How much each node owns: what was planned so far, and what it holds and is not planned yet.
+    /// How much each node owns: what was planned so far, and what it holds and is not planned yet. Of that, what goes with
+    /// another group weighs nothing: its leader would flee from where it has gone ahead.
     loads: BTreeMap<NodeId, usize>,
     /// The nodes that can own at all, who owns the fewest groups first; names decide among equals.
     lightest: BTreeSet<(usize, usize, NodeId)>,
@@ -154,6 +155,10 @@ impl Core {
         (place, self.place_of_name(node))
     }
 
+    fn is_led(&self, group: GroupId) -> bool {
+        self.config.groups.get(&group).is_some_and(|group| group.with.is_some())
+    }
+
     fn place_of_name(&self, node: NodeId) -> usize {
         self.names.get(&node).copied().unwrap_or(usize::MAX)
     }
@@ -230,7 +235,7 @@ impl<'a> Draft<'a> {
         holders: BTreeMap<GroupId, NodeId>,
     ) -> Self {
         let mut loads: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for holder in holders.values() {
+        for (_, holder) in holders.iter().filter(|(group, _)| !core.is_led(**group)) {
             *loads.entry(*holder).or_default() += 1;
         }
         let able = nodes.iter().filter(|(_, base)| base.is_ok()).map(|(node, _)| *node);
@@ -241,7 +246,7 @@ impl<'a> Draft<'a> {
     }
 
     fn set(&mut self, group: GroupId, plan: Plan) {
-        let holder = self.holders.get(&group).copied();
+        let holder = self.holders.get(&group).copied().filter(|_| !self.core.is_led(group));
         if holder != plan.owner {
             self.weigh(holder, |load| load - 1);
             self.weigh(plan.owner, |load| load + 1);

@@ -13,7 +13,7 @@ impl Core {
     /// A new configuration, checked.
     pub(super) fn configure(&mut self, config: Arc<Config>, fx: &mut Effects) {
         self.config = config;
-        self.digest_config();
+        self.read_config();
         self.evidence.reload(&self.config);
         self.change_voters(VoterSets::of(&self.config), fx);
         self.meet_nodes();
@@ -46,17 +46,29 @@ impl Core {
         }
     }
 
-    /// What was outdated has stopped: it is forgotten, or begun anew as the configuration has it now.
+    /// What was outdated has stopped: it is forgotten, or begun anew as the configuration has it now. What could not be
+    /// stopped is not forgotten: another stop is tried later, by the new definition where there is one.
     pub(super) fn renew_tenure(&mut self, id: GroupId) {
-        let Some(old) = self.groups.remove(&id) else { return };
-        self.changed = true;
+        let Some(old) = self.groups.get(&id) else { return };
+        let stuck = || old.units.iter().zip(&old.group.resources).filter(|(unit, _)| unit.is_stuck());
         if let Some(group) = self.config.groups.get(&id) {
-            let fresh = Tenure::new(group, old.epoch_seen, self.now);
-            self.groups.insert(id, Tenure { seen_held: old.seen_held, ..fresh });
-        } else {
+            let mut fresh = Tenure::new(group, old.epoch_seen, self.now);
+            for (unit, resource) in stuck() {
+                let place = group.resources.iter().position(|new| new.name == resource.name);
+                if let Some(place) = place {
+                    fresh.units[place] = *unit;
+                }
+            }
+            let seen_held = old.seen_held;
+            self.groups.insert(id, Tenure { seen_held, ..fresh });
+        } else if stuck().next().is_none() {
             // It may come back within this life: its epochs go on.
             self.epoch_floor = self.epoch_floor.max(old.epoch_seen);
+            self.groups.remove(&id);
+        } else {
+            return;
         }
+        self.changed = true;
     }
 
     /// Every node of the configuration, and every voter that still counts, is a peer; others are forgotten.

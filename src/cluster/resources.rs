@@ -160,7 +160,16 @@ impl Core {
         let cold = |index: &usize| !tenure.group.resources[*index].warm;
         let broken =
             (0..tenure.units.len()).filter(cold).find(|index| tenure.units[*index].runs != Runs::Yes);
+        let moves_address = |broken: usize| {
+            tenure.group.resources[broken..]
+                .iter()
+                .any(|resource| !resource.warm && resource.carries_addresses())
+        };
         match broken {
+            // Who has taken it meanwhile cannot be seen in time: it is claimed anew.
+            Some(broken) if self.shown_by_address_alone(&tenure.group) && moves_address(broken) => {
+                self.stop(group, StopReason::Failed, None, fx);
+            }
             Some(_) if gives_up => self.look_at_all(group, false, fx),
             Some(broken) if !self.mutation.is(Mutant::RepairsUnderRunning) => self.repair(group, broken, fx),
             Some(_) => self.look_and_repair(group, false, fx),
@@ -195,6 +204,18 @@ impl Core {
             let (unit, resource) = (tenure.units[index], &tenure.group.resources[index]);
             if resource.warm == warm && unit.busy.is_none() && unit.runs == Runs::Yes {
                 self.look(group, index, unit, resource.monitor, fx);
+            }
+        }
+    }
+
+    /// Looks at the group's addresses now, whatever their monitors say.
+    pub(super) fn look_at_addresses(&mut self, group: GroupId, fx: &mut Effects) {
+        let units = self.groups.get(&group).map_or(0, |tenure| tenure.units.len());
+        for index in 0..units {
+            let Some(tenure) = self.groups.get(&group) else { return };
+            let (unit, resource) = (tenure.units[index], &tenure.group.resources[index]);
+            if resource.carries_addresses() && unit.busy.is_none() && unit.runs == Runs::Yes {
+                self.run(group, index, Action::Monitor, fx);
             }
         }
     }
@@ -340,7 +361,8 @@ impl Core {
 
     /// A daemon without memory asks of everything whether it runs, before it says a word (rule 11).
     pub(super) fn probe_everything(&mut self, fx: &mut Effects) {
-        let owns_nothing = self.config.nodes.get(&self.me).is_none_or(|node| node.arbiter);
+        // Whom the configuration does not name any more may have owned what it names.
+        let owns_nothing = self.config.nodes.get(&self.me).is_some_and(|node| node.arbiter);
         let groups: Vec<(GroupId, usize)> =
             self.groups.iter().map(|(id, tenure)| (*id, tenure.units.len())).collect();
         for (group, units) in groups {

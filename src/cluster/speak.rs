@@ -263,6 +263,7 @@ impl Core {
             grants: self.voter.remembered(),
             claims: self.remembered_claims(),
             warm: self.warm_running(),
+            left_over: self.left_over(),
             orders: self.orders.all().clone(),
             hold_off: self.voter.holds_off(),
         };

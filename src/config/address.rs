@@ -132,6 +132,11 @@ impl Resource {
         // A resource of a valid configuration has readable addresses: the check has read them.
         addresses(&self.agent, &self.args, &self.params).unwrap_or_default()
     }
+
+    /// Whether it carries addresses, so that the network shows whether it runs.
+    pub fn carries_addresses(&self) -> bool {
+        carries_addresses(&self.agent)
+    }
 }
 
 /// Whether the agent carries addresses.

@@ -103,6 +103,8 @@ impl Diagnostic {
 pub(crate) struct Findings {
     found: Vec<Diagnostic>,
     left_out: usize,
+    /// What must not be shown.
+    secret: Vec<Place>,
 }
 
 impl Findings {
@@ -113,6 +115,11 @@ impl Findings {
         } else if !self.found.contains(&diagnostic) {
             self.found.push(diagnostic);
         }
+    }
+
+    /// What stands there is a secret: it is blanked wherever the text is shown.
+    pub(crate) fn hide(&mut self, place: Place) {
+        self.secret.push(place);
     }
 
     /// Whether no more will be shown: then help need not be thought of.
@@ -126,7 +133,15 @@ impl Findings {
     }
 
     /// In the order of the text.
-    pub(crate) fn into_report(mut self, files: Vec<SourceFile>) -> Report {
+    pub(crate) fn into_report(mut self, mut files: Vec<SourceFile>) -> Report {
+        for Place { file, start, end } in self.secret {
+            if let Some(source) = files.get_mut(file)
+                && let Some(shown) = source.text.get(start..end)
+            {
+                // As long in bytes as what it hides.
+                source.text.replace_range(start..end, &"*".repeat(shown.len()));
+            }
+        }
         self.found.sort_by_key(|one| (one.place.file, one.place.start, one.severity));
         Report { files, diagnostics: self.found, left_out: self.left_out }
     }

@@ -52,8 +52,10 @@ pub(crate) struct Draft {
 /// What could not be read and is reported: its absence is nobody's mistake.
 #[derive(Debug, Default)]
 pub(crate) struct Lost {
+    pub(crate) nodes: bool,
     pub(crate) links: bool,
     pub(crate) targets: bool,
+    pub(crate) groups: bool,
 }
 
 impl Draft {

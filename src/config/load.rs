@@ -28,6 +28,9 @@ pub enum LoadError {
     },
 }
 
+const NAME_IT: &str =
+    "name the configuration with --config PATH: a systole.toml, or a Heartbeat directory with its ha.cf";
+
 /// Reads a `systole.toml`, or a Heartbeat directory.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     if path.is_dir() {
@@ -40,7 +43,12 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 fn load_directory(path: &Path) -> Result<Loaded, LoadError> {
     // The daemon's keys are named from the root, so that it finds them whatever its working directory is.
     let directory = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let ha_cf = read(&directory.join("ha.cf"))?;
+    let ha_cf = match read(&directory.join("ha.cf")) {
+        Err(LoadError::Unusable { path: missing, .. }) if !missing.exists() => {
+            return Err(no_heartbeat(path));
+        }
+        read => read?,
+    };
     let haresources = match read(&directory.join("haresources")) {
         Err(LoadError::Unusable { path, .. }) if !path.exists() => String::new(),
         read => read?,
@@ -56,20 +64,32 @@ fn load_directory(path: &Path) -> Result<Loaded, LoadError> {
     parse_heartbeat(&files).map_err(LoadError::Wrong)
 }
 
+fn no_heartbeat(directory: &Path) -> LoadError {
+    let help = if directory.join("systole.toml").exists() {
+        "there is a systole.toml in it: name that file with --config"
+    } else {
+        "name a systole.toml with --config PATH, or a Heartbeat directory such as /etc/ha.d"
+    };
+    let why = "it is a directory without an ha.cf".to_owned();
+    LoadError::Unusable { path: directory.to_owned(), why, help }
+}
+
 fn read(path: &Path) -> Result<String, LoadError> {
     let unusable = |why: String, help| LoadError::Unusable { path: path.to_owned(), why, help };
-    match read_bounded(path) {
-        Err(error) => Err(unusable(error.to_string(), help(error.kind()))),
-        Ok(bytes) if bytes.len() > limits::FILE_BYTES => Err(unusable(
-            format!("larger than {} MiB", limits::FILE_BYTES >> 20),
-            "name a configuration with --config: a systole.toml, or a Heartbeat directory",
-        )),
-        Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
-            let line =
-                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n');
-            unusable(format!("line {} is not UTF-8", line.count() + 1), "save it as UTF-8")
-        }),
+    let bytes = read_bounded(path).map_err(|error| unusable(reason(&error), help(error.kind())))?;
+    if bytes.len() > limits::FILE_BYTES {
+        return Err(unusable(format!("larger than {} MiB", limits::FILE_BYTES >> 20), NAME_IT));
     }
+    if bytes.contains(&0) {
+        return Err(unusable("it is no text".to_owned(), NAME_IT));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let read = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = read.iter().filter(|byte| **byte == b'\n').count() + 1;
+        unusable(format!("line {line} is not UTF-8"), "save it as UTF-8, or write that line in plain ASCII")
+    })?;
+    // Some editors begin a file with a mark that is no part of the text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
@@ -79,9 +99,15 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What the system said, without the number that only it knows.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
 fn help(kind: io::ErrorKind) -> &'static str {
     if kind == io::ErrorKind::NotFound {
-        "name the configuration with --config PATH: a systole.toml, or a Heartbeat directory with its ha.cf"
+        NAME_IT
     } else if kind == io::ErrorKind::PermissionDenied {
         "read it as a user who may, or mend its mode: it holds no secrets"
     } else {

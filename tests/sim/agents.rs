@@ -146,7 +146,7 @@ impl World {
         self.stats.bump("fencings");
         let takes = 30_000 + self.rng.below(self.longest_lease);
         let life = self.machines[by].daemon.life;
-        let off = !self.rng.chance(if self.healed { 0 } else { 200 });
+        let off = !self.rng.chance(if self.fences_fail && !self.healed { 200 } else { 0 });
         self.schedule(takes, What::Fence { by, life, generation, target, off });
     }
 

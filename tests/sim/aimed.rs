@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use systole::cluster::{Action, Command, Mutant};
-use systole::config::{Config, Promise};
+use systole::config::{Config, Monitor, Promise};
 use systole::rng::Rng;
 use systole::time::Span;
 use systole::types::{GroupId, NodeId};
@@ -41,6 +41,7 @@ pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
         Mutant::NoSelfSuspicion => hung_standby(seed, rng),
         Mutant::StaleProofOfClear => stale_proof(seed, rng),
         Mutant::KeepsOnStaleEvidence | Mutant::EvidenceWindowCutShort => silent_cable(seed, rng),
+        Mutant::RestartsUnseenAddress => unseen_address(seed, rng),
         Mutant::ClaimWithoutNewEpoch => claims_again(seed, rng),
         Mutant::ForgetsFailures => preferred_node_fails(seed, rng),
         _ => draw_class(seed, Class::Chaos, rng),
@@ -236,6 +237,24 @@ fn silent_cable(seed: u64, rng: &mut Rng) -> Plan {
     plan.ops.push((at, cut_off(0)));
     let cable = Op::Cable { who: node(0), interface: 0, cut: true, length: 0 };
     plan.ops.push((at + rng.below(lease * 2), cable));
+    plan
+}
+
+/// The heartbeat path dies, then the holder's address, unnoticed at first: the other takes what is silent.
+fn unseen_address(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 2, lease, rng);
+    tweak(&mut plan, |config| {
+        for group in config.groups.values_mut() {
+            for resource in &mut group.resources {
+                let monitor = Monitor { every: Span(lease * 2), timeout: Some(Span(lease)), restarts: 3 };
+                Arc::make_mut(resource).monitor = Some(monitor);
+            }
+        }
+    });
+    let at = lease * 2 + rng.below(lease);
+    plan.ops.push((at, apart(0, 1)));
+    plan.ops.push((at + lease + rng.below(lease * 2), Op::Dies { group: WEB }));
     plan
 }
 

@@ -161,7 +161,9 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
         config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(id, _)| *id).collect();
     let pair = shape.names.len() == 2;
     let lease = shape.lease;
-    let can_be_exclusive = !config.fences.is_empty() || config.watchdog.is_some();
+    // Evidence can be deceived: `check` refuses an exclusive group there.
+    let by_evidence = pair && shape.method == TiebreakMethod::Evidence;
+    let can_be_exclusive = !by_evidence && (!config.fences.is_empty() || config.watchdog.is_some());
     let exclusive = shape.exclusive && can_be_exclusive && rng.chance(500);
     let prefer = if rng.chance(700) { rotated(&owners, rng) } else { Vec::new() };
     let earlier: Vec<GroupId> =
@@ -194,7 +196,7 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
         interfaces: vec![InterfaceId(u16::try_from(place % shape.interfaces.max(1)).unwrap_or(0))],
         resources: (0..count).map(|at| Arc::new(draw_resource(at, shape, exclusive, rng))).collect(),
     };
-    let clones = !(shape.plain || pair && shape.method == TiebreakMethod::Evidence) && rng.chance(150);
+    let clones = !(shape.plain || by_evidence) && rng.chance(150);
     if clones && group.with.is_none() {
         let parent = GroupId::of(&name);
         for index in 0..2 + rng.below(3) {

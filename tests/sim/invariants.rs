@@ -97,12 +97,7 @@ impl World {
 
     /// Two elements of one group stand at the same true time.
     fn judge_overlap(&mut self, nodes: [usize; 2], group: GroupId, known: bool) {
-        let woken = nodes.iter().find(|&&node| {
-            let machine = &self.machines[node];
-            let raised = machine.kernel.elements.get(&group).map_or(0, |element| element.raised);
-            let bound = self.longest_lease * 102 / 100 + 5_000;
-            machine.woke.is_some_and(|woke| woke > raised && self.now <= woke + bound)
-        });
+        let woken = nodes.iter().find(|&&node| self.is_remainder(node, group));
         if let Some(&node) = woken {
             let woke = self.machines[node].woke.unwrap_or(self.now);
             self.checks.remainders.push((node, group, woke));
@@ -127,19 +122,41 @@ impl World {
         self.violate(1, format!("the elements of {group:?} stand on {a} and on {b}"));
     }
 
+    /// What is left of a lease after a pause; where two may hold on evidence, each must also have seen the other answer for
+    /// as long, in rounds that are a keepalive apart.
+    pub(crate) fn longest_remainder(&self) -> u64 {
+        let pairs = self.configs.iter().filter(|config| config.nodes.len() == 2);
+        let by_evidence = pairs.filter(|config| config.tiebreak.method == TiebreakMethod::Evidence);
+        let round = by_evidence.map(|config| config.timing.keepalive.as_micros()).max().unwrap_or(0);
+        (self.longest_lease + 2 * round) * 102 / 100 + 5_000
+    }
+
+    /// Whether what stands here stands from before a pause.
+    fn is_remainder(&self, node: usize, group: GroupId) -> bool {
+        let machine = &self.machines[node];
+        let raised = machine.kernel.elements.get(&group).map_or(0, |element| element.raised);
+        let ends = machine.kernel.end_of(group).unwrap_or(0);
+        // Won after it woke, by answers to a beat from before, of which it cannot know how old it is.
+        let asked_before =
+            |woke| machine.unaware && ends <= woke + machine.config.timing.deadtime.as_micros();
+        let bound = self.longest_remainder();
+        machine.woke.is_some_and(|woke| self.now <= woke + bound && (raised < woke || asked_before(woke)))
+    }
+
     /// A machine goes on with the elements that it had.
     pub(crate) fn check_wake(&mut self, node: usize) {
         let groups: Vec<GroupId> = self.machines[node].kernel.elements.keys().copied().collect();
         for group in groups {
-            if self.machines[node].kernel.stands(group, self.now) && self.others_stand(node, group) {
+            if self.machines[node].kernel.stands(group, self.now) && self.others_stand(node, group, |_| true)
+            {
                 self.checks.remainders.push((node, group, self.now));
             }
         }
     }
 
-    fn others_stand(&self, node: usize, group: GroupId) -> bool {
+    fn others_stand(&self, node: usize, group: GroupId, counts: impl Fn(usize) -> bool) -> bool {
         let stands = |(other, machine): (usize, &crate::node::Machine)| {
-            other != node && machine.alive() && machine.kernel.stands(group, self.now)
+            other != node && machine.alive() && machine.kernel.stands(group, self.now) && counts(other)
         };
         self.promise(group) == Promise::AtMostOne && self.machines.iter().enumerate().any(stands)
     }
@@ -151,7 +168,8 @@ impl World {
         let elements = self.machines[node].kernel.elements.clone();
         for (group, element) in elements {
             let left = element.raised < woke && self.machines[node].kernel.stands(group, self.now);
-            let overlaps = left && self.others_stand(node, group);
+            // Another that woke later has its own time for it.
+            let overlaps = left && self.others_stand(node, group, |other| !self.is_remainder(other, group));
             if left && !overlaps {
                 // It is the only holder again: what it has now is no remainder.
                 self.checks.remainders.retain(|&(at, of, _)| at != node || of != group);
@@ -354,6 +372,23 @@ impl World {
         }
     }
 
+    /// Only for an exclusive group, or as the vote of a pair, is anybody switched off.
+    pub(crate) fn check_fence(&mut self, node: usize, target: usize) {
+        self.stats.bump("fences asked for");
+        let machine = &self.machines[node];
+        let mut exclusive = machine.config.groups.iter().filter(|(_, group)| group.exclusive);
+        // A pair stays one for a while when its voters change.
+        let as_vote = self.configs.iter().any(|config| {
+            let exclusive = config.groups.values().any(|group| group.exclusive);
+            config.nodes.len() == 2 && (exclusive || config.tiebreak.method == TiebreakMethod::Fence)
+        });
+        let needed = as_vote || exclusive.any(|(group, _)| machine.kernel.elements.contains_key(group));
+        if !needed {
+            let (a, b) = (machine.name.clone(), self.machines[target].name.clone());
+            self.violate(2, format!("{a} fences {b} without need"));
+        }
+    }
+
     pub(crate) fn watchdog_time(&self) -> u64 {
         let times = self.configs.iter().filter_map(|config| config.watchdog.as_ref());
         times.map(|watchdog| watchdog.timeout.as_micros()).max().unwrap_or(0)
@@ -392,7 +427,7 @@ impl World {
         let second = (0..self.machines.len()).filter(|&node| by(node) && node != holder).find(|&node| {
             let machine = &self.machines[node];
             let member = self.config.nodes.contains_key(&machine.id);
-            member && machine.on && machine.running.difference(&machine.dirty).any(|place| cold(&place))
+            member && machine.on && machine.running.iter().any(|place| cold(&place))
         });
         match second {
             Some(second) => Err(format!("{} also runs on {}", found.name, self.machines[second].name)),

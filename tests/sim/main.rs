@@ -1,8 +1,8 @@
 //! The simulator: whole clusters of the real core in virtual time, from one seed.
 //!
 //! `search [--seeds N] [--from S] [--jobs J]`, `seed N [--mutant NAME] [--timeline] [--beats]`,
-//! `mutants [NAME…] [--seeds N]`, `scenarios [NAME]`. Without an argument: the scenarios and 300 seeds. A run ends with
-//! `N passed, N failed`.
+//! `mutants [NAME…] [--seeds N]`, `aimed [NAME…] [--seeds N]` (their worlds, without the mistake), `twice`,
+//! `scenarios [NAME]`. Without an argument: the scenarios and 300 seeds. A run ends with `N passed, N failed`.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -60,6 +60,9 @@ pub(crate) struct Tally {
     failed: u64,
 }
 
+/// So many seeds are run twice.
+const TWICE: u64 = 20;
+
 fn main() -> ExitCode {
     let words = Words(std::env::args().skip(1).collect());
     let tally = match words.0.first().map(String::as_str) {
@@ -70,12 +73,13 @@ fn main() -> ExitCode {
             scenario::run(name, words.has("--timeline"))
         }
         Some("mutants" | "aimed") => run_mutants(&words),
+        Some("twice") => same_seed_same_bytes(TWICE),
         Some(other) if !other.starts_with('-') => {
-            println!("there is no `{other}`: search, seed, mutants, scenarios");
+            println!("there is no `{other}`: search, seed, mutants, aimed, twice, scenarios");
             Tally { passed: 0, failed: 1 }
         }
         Some(_) | None => {
-            let parts = [scenario::run("", false), same_seed_same_bytes(20), search_seeds(&words, 300)];
+            let parts = [scenario::run("", false), same_seed_same_bytes(TWICE), search_seeds(&words, 300)];
             let sum = |of: fn(&Tally) -> u64| parts.iter().map(of).sum();
             Tally { passed: sum(|part| part.passed), failed: sum(|part| part.failed) }
         }

@@ -82,6 +82,8 @@ pub(crate) struct Machine {
     pub(crate) boots: u64,
     pub(crate) paused: Option<Paused>,
     pub(crate) woke: Option<u64>,
+    /// All its clocks stood still in that pause, so that it cannot know of it.
+    pub(crate) unaware: bool,
     pub(crate) kernel: Kernel,
     pub(crate) running: BTreeSet<(GroupId, u16)>,
     pub(crate) agents: BTreeMap<(GroupId, u16), AgentRun>,
@@ -119,6 +121,7 @@ impl Machine {
             boots: 0,
             paused: None,
             woke: None,
+            unaware: false,
             kernel: Kernel {
                 boot: Clock::new(0, boot, plan.boot_ppm),
                 raw: Clock::new(0, raw, plan.raw_ppm),
@@ -356,12 +359,13 @@ impl World {
         machine.kernel.boot.go(now, away);
         machine.kernel.raw.go(now, 0);
         machine.woke = Some(now);
+        machine.unaware = !jumps;
         machine.daemon.armed = None;
         self.say(node, || {
             format!("machine goes on, boot clock {}", if jumps { "ahead" } else { "as it stood" })
         });
         self.check_wake(node);
-        self.schedule(self.longest_lease * 102 / 100 + 5_000, What::Remainder { node, woke: now });
+        self.schedule(self.longest_remainder(), What::Remainder { node, woke: now });
         let (boots, life) = (self.machines[node].boots, self.machines[node].daemon.life);
         if self.machines[node].kernel.fed.is_some() {
             self.schedule(0, What::Watchdog { node, boots });

@@ -192,6 +192,7 @@ impl World {
             Effect::Fence { generation, node: target } => {
                 self.say(node, || format!("fences {target:?}"));
                 if let Some(&target) = self.index.get(&target) {
+                    self.check_fence(node, target);
                     self.fence(node, generation, target);
                 }
             }

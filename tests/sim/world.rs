@@ -12,7 +12,7 @@ use systole::config::Config;
 use systole::rng::Rng;
 use systole::types::{GroupId, InterfaceId, LinkId, NodeId};
 
-use crate::draw::Plan;
+use crate::draw::{Class, Plan};
 use crate::evidence::Service;
 use crate::faults::Op;
 use crate::invariants::{Checks, Violation};
@@ -176,6 +176,8 @@ pub(crate) struct World {
     pub(crate) longest_lease: u64,
     pub(crate) timers_late: u64,
     pub(crate) agents_slow: u64,
+    /// A fence that fails is one more fault, where there may be many.
+    pub(crate) fences_fail: bool,
     /// After healing, no fault that was planned begins any more.
     pub(crate) healed: bool,
     pub(crate) restart_delay: u64,
@@ -219,6 +221,7 @@ impl World {
             longest_lease: lease,
             timers_late: 300,
             agents_slow: plan.agents_slow,
+            fences_fail: matches!(plan.class, Class::Chaos | Class::Persistent),
             healed: false,
             restart_delay: plan.restart_delay,
         };

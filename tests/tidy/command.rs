@@ -76,3 +76,18 @@ fn an_unknown_part_is_refused_with_the_list() {
     assert!(said.contains("no part 'dust'") && said.contains("\nfuzz "), "{said}");
     assert_eq!(code, 2, "{said}");
 }
+
+#[test]
+fn what_cannot_be_installed_is_named() {
+    let empty = tempfile::tempdir().expect("there is room for a folder");
+    let bash = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join("bash"))
+        .find(|bash| bash.exists())
+        .expect("tests/run is a bash script");
+    let mut command = Command::new(bash);
+    command.arg(root().join("tests/install")).args(["tests/fuzz", "g++"]).env("PATH", empty.path());
+    let output = command.output().expect("bash can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("tests/fuzz: needs what Debian calls: g++."), "{said}");
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -23,7 +23,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         check_reach(draft, group, findings);
     }
     check_cycles(draft, findings);
-    if draft.groups.is_empty() {
+    if draft.groups.is_empty() && !draft.lost.groups {
         findings.push(
             Diagnostic::warning(Place::whole(0), "there is no group: nothing to own, nothing to move").help(
                 draft.dialect.say(

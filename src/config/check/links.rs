@@ -29,7 +29,10 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         }
     }
     check_number(draft, findings);
-    check_reached(draft, findings);
+    check_owners(draft, findings);
+    if check_reached(draft, findings) {
+        draft.links.iter().for_each(|link| check_ends(draft, link, findings));
+    }
 }
 
 fn check_number(draft: &Draft, findings: &mut Findings) {
@@ -132,8 +135,54 @@ fn check_peers(
     }
 }
 
-/// A node that no link reaches would be dead for the others, and they for it.
-fn check_reached(draft: &Draft, findings: &mut Findings) {
+/// Who is alone on a link sends to nobody there. In Heartbeat's files that was usual: each node had its own, with the
+/// other's address.
+fn check_ends(draft: &Draft, link: &DraftLink, findings: &mut Findings) {
+    let DraftCast::Unicast(peers) = &link.cast else { return };
+    let Some(((node, address), others)) = peers.split_first() else { return };
+    let is_same = |other: &Option<Name>| match (node, other) {
+        (Some(node), Some(other)) => node.value == other.value,
+        _ => false,
+    };
+    if draft.nodes.len() < 2 || !others.iter().all(|(other, _)| is_same(other)) {
+        return;
+    }
+    findings.push(
+        Diagnostic::warning(address.place, format!("the link `{}` names one end only", link.name.value))
+            .label("the node with this address sends to nobody here")
+            .help(draft.dialect.say(
+                "add the addresses of the other nodes on it: the file is the same on every node, and each skips its own",
+                "write a ucast line for each node: the file is the same on every node, and each skips its own address",
+            )),
+    );
+}
+
+/// An address belongs to one node, on whichever link it is named.
+fn check_owners(draft: &Draft, findings: &mut Findings) {
+    let mut owners: BTreeMap<IpAddr, (&Name, Place)> = BTreeMap::new();
+    for link in &draft.links {
+        let DraftCast::Unicast(peers) = &link.cast else { continue };
+        for (node, address) in peers.iter().filter_map(|(node, address)| Some((node.as_ref()?, address))) {
+            let (first, at) = *owners.entry(address.value).or_insert((node, address.place));
+            let is_here_twice =
+                peers.iter().any(|(_, other)| other.value == address.value && other.place != address.place);
+            if first.value != node.value && !is_here_twice {
+                findings.push(
+                    Diagnostic::mistake(
+                        address.place,
+                        format!("`{}` belongs to `{}` and to `{}`", address.value, first.value, node.value),
+                    )
+                    .label(format!("of `{}`", node.value))
+                    .also(at, format!("of `{}`", first.value))
+                    .help("two nodes cannot have one address: look at both with `ip address`"),
+                );
+            }
+        }
+    }
+}
+
+/// A node that no link reaches would be dead for the others, and they for it. Says whether there is none.
+fn check_reached(draft: &Draft, findings: &mut Findings) -> bool {
     let reaches_all = |link: &DraftLink| match &link.cast {
         DraftCast::Unicast(peers) => peers.iter().any(|(node, _)| node.is_none()),
         DraftCast::Multicast { .. } | DraftCast::Broadcast => true,
@@ -143,8 +192,9 @@ fn check_reached(draft: &Draft, findings: &mut Findings) {
         || draft.nodes.len() < 2
         || draft.links.iter().any(reaches_all)
     {
-        return;
+        return true;
     }
+    let mut all = true;
     for node in &draft.nodes {
         let is_on = |link: &DraftLink| match &link.cast {
             DraftCast::Unicast(peers) => {
@@ -153,6 +203,7 @@ fn check_reached(draft: &Draft, findings: &mut Findings) {
             DraftCast::Multicast { .. } | DraftCast::Broadcast => true,
         };
         if !draft.links.iter().any(is_on) {
+            all = false;
             findings.push(
                 Diagnostic::mistake(
                     node.name.place,
@@ -163,4 +214,5 @@ fn check_reached(draft: &Draft, findings: &mut Findings) {
             );
         }
     }
+    all
 }

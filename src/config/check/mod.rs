@@ -2,11 +2,13 @@
 //! mistakes is assembled.
 
 mod assemble;
+mod evidence;
 mod groups;
 mod links;
 mod names;
 mod nodes;
 mod resources;
+mod rounds;
 mod safety;
 mod service;
 mod timing;
@@ -24,5 +26,6 @@ pub(super) fn build(draft: &Draft, findings: &mut Findings) -> Option<Config> {
     resources::check(draft, findings);
     service::check(draft, findings);
     safety::check(draft, findings);
+    evidence::check(draft, findings);
     (!findings.refuse()).then(|| assemble::assemble(draft))
 }

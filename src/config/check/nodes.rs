@@ -45,6 +45,9 @@ fn check_ids(draft: &Draft, findings: &mut Findings) {
 
 fn check_owners(draft: &Draft, findings: &mut Findings) {
     let place = draft.nodes.first().map_or(Place::whole(0), |node| node.name.place);
+    if draft.lost.nodes {
+        return;
+    }
     if draft.nodes.is_empty() {
         findings.push(Diagnostic::mistake(place, "the cluster has no nodes").help(draft.dialect.say(
             "add a table for each: [node.lb0] and [node.lb1], named as `uname -n` names them",

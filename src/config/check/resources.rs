@@ -33,7 +33,10 @@ fn check_number(group: &DraftGroup, findings: &mut Findings) {
                 format!("the group `{}` has no resources", group.name.value),
             )
             .label("owns what?")
-            .help("add [[group.NAME.resource]] tables with an agent each, or remove the group"),
+            .help(format!(
+                "add [[group.{}.resource]] with an agent, once for each resource, or remove the group",
+                group.name.value
+            )),
         );
     }
     if let Some(resource) = group.resources.get(limits::RESOURCES) {
@@ -136,6 +139,7 @@ fn check_agent(resource: &DraftResource, findings: &mut Findings) {
 fn check_secrets(resource: &DraftResource, findings: &mut Findings) {
     for (key, value) in &resource.params {
         if agents::is_secret(key) {
+            findings.hide(value.place);
             findings.push(
                 Diagnostic::warning(value.place, format!("`{key}` looks like a secret"))
                     .label("goes wherever the file is copied, and the status shows it")

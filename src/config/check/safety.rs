@@ -4,9 +4,9 @@
 use super::names;
 use super::timing;
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
-use crate::config::draft::{Draft, DraftFence, DraftGroup, Placed};
+use crate::config::draft::{Dialect, Draft, DraftFence, DraftGroup, Placed};
 use crate::config::model::{Promise, TiebreakMethod};
-use crate::config::{address, agents, limits};
+use crate::config::{agents, limits};
 use crate::time::Span;
 
 /// A watchdog's timeout, unless the file says otherwise: sbd's, which hardware has borne for years.
@@ -22,13 +22,17 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     for group in &draft.groups {
         check_promise(group, findings);
         check_exclusive(draft, group, findings);
-        check_pair(draft, group, findings);
     }
 }
 
 /// The method in force.
 pub(super) fn method(draft: &Draft) -> TiebreakMethod {
     draft.method.as_ref().map_or(TiebreakMethod::Evidence, |method| method.value)
+}
+
+/// Two voters, where evidence stands in for the absent one.
+pub(super) fn is_evidence_pair(draft: &Draft) -> bool {
+    draft.nodes.len() == 2 && method(draft) == TiebreakMethod::Evidence
 }
 
 /// As said, or five seconds; with slow beats, three of them.
@@ -46,6 +50,15 @@ pub(super) fn is_exclusive(group: &DraftGroup) -> bool {
 fn exclusive_agent(group: &DraftGroup) -> Option<&Placed<String>> {
     let mut resources = group.resources.iter();
     resources.find(|one| agents::is_exclusive(&one.agent.value, &one.args)).map(|one| &one.agent)
+}
+
+/// What makes a group exclusive: where it is written, and in words.
+pub(super) fn why_exclusive(group: &DraftGroup) -> (Place, &'static str) {
+    match (&group.exclusive, exclusive_agent(group)) {
+        (Some(said), _) => (said.place, "exclusive"),
+        (None, Some(agent)) => (agent.place, "the kernel cannot take this back when a lease ends"),
+        (None, None) => (group.name.place, "exclusive"),
+    }
 }
 
 fn check_watchdog(draft: &Draft, findings: &mut Findings) {
@@ -80,6 +93,7 @@ fn check_fence(draft: &Draft, fence: &DraftFence, findings: &mut Findings) {
     }
     for (key, value) in &fence.params {
         if agents::is_secret(key) {
+            findings.hide(value.place);
             findings.push(
                 Diagnostic::mistake(value.place, "a password cannot stand in the configuration")
                     .label("goes wherever the file is copied")
@@ -107,10 +121,15 @@ fn check_method(draft: &Draft, findings: &mut Findings) {
     let is_pair = draft.nodes.len() == 2;
     let place = draft.method.as_ref().map_or(Place::whole(0), |method| method.place);
     if !is_pair {
-        if draft.method.is_some() {
+        // In Heartbeat's files nobody writes it: it follows from `stonith`, which counts for exclusive groups all the same.
+        if draft.method.is_some() && draft.dialect == Dialect::Toml {
+            let voters = match draft.nodes.len() {
+                1 => "there is 1".to_owned(),
+                many => format!("there are {many}"),
+            };
             findings.push(
                 Diagnostic::warning(place, "a tie-break method counts only between two voters")
-                    .label(format!("there are {}", draft.nodes.len()))
+                    .label(voters)
                     .help("leave it out: a majority decides here"),
             );
         }
@@ -175,7 +194,7 @@ fn check_promise(group: &DraftGroup, findings: &mut Findings) {
     }
 }
 
-/// Nothing gives back what the kernel cannot take (protocol, chapter 3): a watchdog or a fence has to.
+/// Nothing gives back what the kernel cannot take (protocol, chapter 6): a watchdog or a fence has to.
 fn check_exclusive(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     let name = &group.name.value;
     let agent = exclusive_agent(group);
@@ -192,16 +211,12 @@ fn check_exclusive(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     }
     let is_owner = |node: &str| group.only.is_empty() || group.only.iter().any(|only| only.value == node);
     let mut owners = draft.nodes.iter().filter(|node| !node.arbiter && is_owner(&node.name.value));
-    let single = draft.nodes.len() < 2;
-    if single || draft.watchdog.is_some() || owners.all(|node| is_fenced(draft, &node.name.value)) {
+    // A pair on evidence is refused for more than that.
+    let is_settled = draft.nodes.len() < 2 || is_evidence_pair(draft);
+    if is_settled || draft.watchdog.is_some() || owners.all(|node| is_fenced(draft, &node.name.value)) {
         return;
     }
-    let said = group.exclusive.as_ref().map(|said| said.place);
-    let (place, label) = match (said, agent) {
-        (Some(place), _) => (place, "exclusive"),
-        (None, Some(agent)) => (agent.place, "the kernel cannot take this back when a lease ends"),
-        (None, None) => (group.name.place, "exclusive"),
-    };
+    let (place, label) = why_exclusive(group);
     findings.push(
         Diagnostic::mistake(place, format!("`{name}` may never run twice, and nothing makes sure of it"))
             .label(label)
@@ -210,37 +225,4 @@ fn check_exclusive(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
                 "add watchdog /dev/watchdog, which resets a node that hangs with it, or a stonith line; if it may run twice without harm, write the group in a systole.toml with exclusive = false",
             )),
     );
-}
-
-/// Between two voters evidence is the third vote, and it is gathered by asking who answers for the group's addresses.
-fn check_pair(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
-    let at_least_one = group.promise.as_ref().is_some_and(|promise| promise.value == Promise::AtLeastOne);
-    if draft.nodes.len() != 2 || method(draft) != TiebreakMethod::Evidence || at_least_one {
-        return;
-    }
-    // By the agent: an address that cannot be read is reported already.
-    let has_address = group.resources.iter().any(|one| address::carries_addresses(&one.agent.value));
-    let (message, label) = if !has_address && !group.resources.is_empty() && !group.lost_resources {
-        (
-            format!("nothing tells a pair who holds `{}`: it has no address to ask for", group.name.value),
-            "no address",
-        )
-    } else if let (true, true) = (has_address, group.clones.is_some()) {
-        let why = format!("nothing tells a pair who holds an instance of `{}`", group.name.value);
-        (why, "every node answers for its address")
-    } else {
-        return;
-    };
-    let help = match (draft.dialect.say("toml", "heartbeat"), is_exclusive(group)) {
-        ("heartbeat", _) => {
-            "put an address into its line, or write a systole.toml with an arbiter on a third machine"
-        }
-        (_, true) => {
-            "add an arbiter on a third machine ([node.NAME] arbiter = true), or fencing ([tiebreak] method = \"fence\")"
-        }
-        (_, false) => {
-            "add an arbiter on a third machine ([node.NAME] arbiter = true), or fencing ([tiebreak] method = \"fence\"), or promise = \"at-least-one\""
-        }
-    };
-    findings.push(Diagnostic::mistake(group.name.place, message).label(label).help(help));
 }

@@ -27,6 +27,14 @@ pub(super) fn resolve(timing: &DraftTiming) -> Timing {
     }
 }
 
+/// Whether the timers have the order that every part of the protocol counts on.
+pub(super) fn is_possible(timing: &Timing) -> bool {
+    let Timing { keepalive, warntime, deadtime, initdead } = *timing;
+    let is_long_enough = keepalive >= limits::KEEPALIVE_LEAST && deadtime >= limits::DEADTIME_LEAST;
+    let is_ordered = keepalive < warntime && warntime < deadtime && deadtime <= initdead;
+    is_long_enough && is_ordered && keepalive * 2 < deadtime
+}
+
 pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     let timing = &draft.timing;
     let Timing { keepalive, warntime, deadtime, initdead } = resolve(timing);
@@ -66,7 +74,8 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         ),
     );
     rule(
-        keepalive < warntime || timing.warntime.is_none(),
+        // Half of deadtime is too short only where deadtime itself is.
+        keepalive < warntime || timing.warntime.is_none() || warntime == deadtime / 2,
         [&timing.warntime, &timing.keepalive],
         "warntime must be longer than keepalive",
         format!("{warntime} is not longer than {keepalive}"),

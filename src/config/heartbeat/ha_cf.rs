@@ -12,6 +12,9 @@ use crate::config::model::{Reach, TiebreakMethod};
 use crate::config::{limits, nearest, values};
 use crate::time::Span;
 
+/// The parameter of a stonith plugin that names its file.
+const CONFIG_FILE: &str = "configfile";
+
 /// A directive with its arguments.
 pub(super) struct Line<'a> {
     pub(super) file: usize,
@@ -33,6 +36,11 @@ impl Line<'_> {
 
     pub(super) fn name_of(&self, word: &Word<'_>) -> Name {
         Placed::new(word.text.to_owned(), self.at(word))
+    }
+
+    /// From this argument on there may be passwords.
+    fn hide_from(&self, first: usize, findings: &mut Findings) {
+        self.args.iter().skip(first).for_each(|word| findings.hide(self.at(word)));
     }
 
     /// Reports that it lacks arguments.
@@ -277,18 +285,44 @@ fn stonith(line: &Line<'_>, draft: &mut Draft, findings: &mut Findings) {
     let [kind, config, ..] = line.args.as_slice() else {
         return line.incomplete("TYPE CONFIGURATION-FILE", findings);
     };
+    if let Some(word) = line.args.get(2) {
+        line.hide_from(2, findings);
+        findings.push(
+            Diagnostic::mistake(line.at(word), "`stonith` takes a type and a file")
+                .label("one too many")
+                .help("write stonith TYPE CONFIGURATION-FILE, and what else the device needs into that file"),
+        );
+    }
     let agent = line.name_of(kind).map(|kind| format!("stonith:{kind}"));
-    let name = line.name_of(kind).map(|kind| kind.replace(['/', ':'], "-"));
-    let params = [("configfile".to_owned(), line.name_of(config))].into();
+    let config = line.name_of(config);
+    let name = Placed::new(fence_name(&agent.value, &config.value, draft), agent.place);
+    let params = [(CONFIG_FILE.to_owned(), config)].into();
     draft.fences.push(DraftFence { name, agent, params, nodes: Vec::new(), delay: Span::ZERO });
     // Heartbeat took over only after its device had said yes.
     draft.method = Some(Placed::new(TiebreakMethod::Fence, line.place()));
+}
+
+/// A fence is named after its type. A second device of a type is another one, so it has a number, as the lines have
+/// their order; a device that is named once more has the same name, which is a mistake.
+fn fence_name(agent: &str, config: &str, draft: &Draft) -> String {
+    let alike = draft.fences.iter().filter(|fence| fence.agent.value == agent);
+    if let Some(same) =
+        alike.clone().find(|fence| fence.params.get(CONFIG_FILE).is_some_and(|file| file.value == config))
+    {
+        return same.name.value.clone();
+    }
+    let kind = agent.trim_start_matches("stonith:").replace(['/', ':'], "-");
+    match alike.count() {
+        0 => kind,
+        before => format!("{kind}-{}", before + 1),
+    }
 }
 
 fn stonith_host(line: &Line<'_>, findings: &mut Findings) {
     if line.args.len() < 2 {
         return line.incomplete("HOST TYPE PARAMETERS", findings);
     }
+    line.hide_from(2, findings);
     findings.push(
         Diagnostic::warning(line.place(), "`stonith_host` is not carried over: its parameters may be passwords")
             .label("no node is fenced by it")

@@ -29,6 +29,7 @@ pub(super) fn read(top: &Table<'_>, draft: &mut Draft, findings: &mut Findings) 
         let arbiter = table.boolean("arbiter", findings).is_some_and(|arbiter| arbiter.value);
         draft.nodes.push(DraftNode { name: name.map(|name| name.to_lowercase()), arbiter });
     }
+    draft.lost.nodes = top.value("node").is_some() && draft.nodes.is_empty();
     for (name, table) in top.named_tables("link", known::LINK, findings) {
         let link = link(name, &table, findings);
         draft.lost.links |= link.is_none();

@@ -13,6 +13,7 @@ pub(super) fn read(top: &Table<'_>, draft: &mut Draft, findings: &mut Findings) 
     for (name, table) in top.named_tables("group", known::GROUP, findings) {
         draft.groups.push(group(name, &table, findings));
     }
+    draft.lost.groups = top.value("group").is_some() && draft.groups.is_empty();
 }
 
 fn group(name: Name, table: &Table<'_>, findings: &mut Findings) -> DraftGroup {

@@ -29,12 +29,24 @@ pub(super) fn read(file: usize, text: &str, findings: &mut Findings) -> Option<D
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let place = Place { file, start: span.start, end: span.end.max(span.start + 1) };
-            findings.push(
-                Diagnostic::mistake(place, "this is not TOML")
-                    .label(error.message().replace('\n', " "))
-                    .help("a key is written once, as `key = value`; text stands in quotes; a table begins with [NAME]"),
-            );
+            let written = text.get(place.start..place.end).unwrap_or_default();
+            findings.push(if error.message() == "duplicate key" {
+                Diagnostic::mistake(place, format!("`{written}` is there twice"))
+                    .label("the second")
+                    .help("a table and a key are written once: rename one of the two, or leave it out")
+            } else {
+                Diagnostic::mistake(place, "this is not TOML").label(error.message().replace('\n', " ")).help(
+                    "a key is written as `key = value`; text stands in quotes; a table begins with [NAME]",
+                )
+            });
         }
+        return None;
+    }
+    if tree.get_ref().is_empty() {
+        findings.push(
+            Diagnostic::mistake(Place::whole(file), "there is nothing in this file")
+                .help("was it cut short? The least is two nodes, a link and a group: docs/configuration.md has every key, conf/ whole files"),
+        );
         return None;
     }
     let top = Table::new("the top of the file", file, tree.span(), tree.get_ref());

@@ -60,7 +60,8 @@ impl<'t> Table<'t> {
                 continue;
             }
             let help = match (nearest::nearest(written, known.iter().copied()), known::home(written)) {
-                (_, Some(home)) => format!("`{written}` stands {home}"),
+                (Some(near), Some(home)) => format!("did you mean `{near}`? `{written}` stands {home}"),
+                (None, Some(home)) => format!("`{written}` stands {home}"),
                 (Some(near), None) => format!("did you mean `{near}`?"),
                 (None, None) => format!("known here: {}", known.join(", ")),
             };
@@ -114,7 +115,9 @@ impl<'t> Table<'t> {
         findings: &mut Findings,
     ) -> Vec<(Name, Table<'t>)> {
         let Some(value) = self.value(key) else { return Vec::new() };
-        let Some(parent) = value.table(format!("[{key}]"), value.place, findings) else { return Vec::new() };
+        let Some(parent) = value.table(format!("[{key}.NAME]"), value.place, findings) else {
+            return Vec::new();
+        };
         let mut tables = Vec::new();
         // No limit is above a thousand: one beyond is reported, the rest would only be read for nothing.
         for (name, value) in parent.entries().into_iter().take(1_001) {
@@ -233,6 +236,17 @@ impl<'t> Table<'t> {
     }
 }
 
+/// What stands where a type was expected.
+fn how(what: &str, expected: &str) -> String {
+    match expected {
+        "a text" => "a text, in quotes".to_owned(),
+        "a list of texts" => "a text in quotes, or several of them: [\"…\", \"…\"]".to_owned(),
+        "a time" => "a time, such as \"200ms\", \"2s\" or \"1min\"".to_owned(),
+        "a table" if what.starts_with('[') => format!("{what} on a line of its own, and its keys below it"),
+        _ => expected.to_owned(),
+    }
+}
+
 /// Agents get parameters as variables of their environment.
 fn param_fault(name: &str) -> Option<String> {
     if name.is_empty() || name.len() > limits::NAME_BYTES {
@@ -258,9 +272,9 @@ impl<'t> Value<'t> {
             DeValue::Table(_) => "a table",
         };
         findings.push(
-            Diagnostic::mistake(self.place, format!("{what} is {expected}, not {found}"))
+            Diagnostic::mistake(self.place, format!("{what} must be {expected}, not {found}"))
                 .label(format!("{found} cannot stand here"))
-                .help(format!("write {expected}{}", if expected == "a text" { ", in quotes" } else { "" })),
+                .help(format!("write {}", how(what, expected))),
         );
     }
 
@@ -319,7 +333,11 @@ impl<'t> Value<'t> {
             Some(list) => {
                 list.iter().filter_map(|one| one.text(&format!("each of {what}"), findings)).collect()
             }
-            None => self.text(what, findings).into_iter().collect(),
+            None if self.is_text() => self.text(what, findings).into_iter().collect(),
+            None => {
+                self.wrong_type(what, "a list of texts", findings);
+                Vec::new()
+            }
         }
     }
 
