@@ -19,7 +19,10 @@ use systole::config::{
 };
 use systole::rng::Rng;
 use systole::time::{Moment, Span};
-use systole::types::{GroupId, Incarnation, LinkId, NodeId};
+use systole::types::{GroupId, Incarnation, LinkId, NodeId, Sequence};
+use systole::wire::{Datagram, KeyRing, Life, Opener, Sealer, frame};
+
+use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 
 const KEEPALIVE_MS: u64 = 100;
 const DEADTIME_MS: u64 = 1_000;
@@ -56,6 +59,8 @@ fn main() {
     for groups in [16, asked.groups] {
         print_table(&small, groups, asked.real);
     }
+    println!("## A beat that says nothing new, against the bare cipher on the same bytes\n");
+    print_ratios(&small, asked.real);
     println!("## Whole clusters, from a cold start\n");
     print_table(&asked.sizes, asked.groups, asked.real);
 }
@@ -163,6 +168,7 @@ struct Cluster {
     timers: Vec<u64>,
     bytes: usize,
     beats: usize,
+    newest: Option<Arc<Beat>>,
     until: Instant,
 }
 
@@ -184,6 +190,7 @@ impl Cluster {
             timers: Vec::new(),
             bytes: 0,
             beats: 0,
+            newest: None,
             until,
         };
         let mut rng = Rng::new(1);
@@ -279,6 +286,7 @@ impl Cluster {
                 Effect::Send(beat) => {
                     self.bytes += size(&beat);
                     self.beats += 1;
+                    self.newest = Some(Arc::clone(&beat));
                     self.sent += 1;
                     self.under_way.insert(self.sent, (at, beat));
                     self.queue.push(Reverse((self.now + Span(LATENCY_US), What::Arrives(self.sent))));
@@ -399,6 +407,88 @@ fn print_table(sizes: &[usize], groups: usize, real: Duration) {
         before = quiet.then_some((cost.nodes, per_keepalive));
     }
     println!();
+}
+
+/// For as many groups as nodes, and a pair with one and two.
+fn print_ratios(sizes: &[usize], real: Duration) {
+    println!(
+        "{:>6} {:>7} {:>6} {:>14} {:>11} {:>9} {:>6} {:>9}",
+        "nodes", "groups", "bytes", "bare open, ns", "opened, ns", "step, ns", "ratio", "with step"
+    );
+    let pairs = [(2, 1), (2, 2)].into_iter();
+    for (nodes, groups) in pairs.chain(sizes.iter().filter(|size| **size > 2).map(|size| (*size, *size))) {
+        let mut cluster = Cluster::new(nodes, groups, Instant::now() + real);
+        let agreed = cluster.run(Span::millis(LONGEST_MS), |cluster| cluster.held_once == groups);
+        cluster.run(cluster.now + Span::millis(KEEPALIVE_MS * 5), |_| false);
+        cluster.forget_figures();
+        cluster.run(cluster.now + Span::millis(KEEPALIVE_MS * QUIET * 20), |_| false);
+        let step = median(&mut cluster.renewals).map(|step| step.saturating_sub(clock_costs()));
+        let (Some(beat), Some(step), true) = (cluster.newest.clone(), step, agreed) else {
+            println!("{nodes:>6} {groups:>7}  not agreed");
+            continue;
+        };
+        let (bytes, bare, opened) = opening(&beat);
+        let ratio = |whole: u64| whole as f64 / bare as f64;
+        println!(
+            "{nodes:>6} {groups:>7} {bytes:>6} {bare:>14} {opened:>11} {step:>9} {:>6.2} {:>9.2}",
+            ratio(opened),
+            ratio(opened + step)
+        );
+    }
+    println!();
+}
+
+/// What reading the clock twice adds to a step that is timed.
+fn clock_costs() -> u64 {
+    let mut empty: Vec<u64> =
+        (0..10_001).map(|_| u64::try_from(Instant::now().elapsed().as_nanos()).unwrap_or(u64::MAX)).collect();
+    median(&mut empty).unwrap_or_default()
+}
+
+/// The bytes of a beat, and the median nanoseconds of opening it: bare, and with check and decoding.
+fn opening(beat: &Beat) -> (usize, u64, u64) {
+    const EACH: u64 = 64;
+    let keys = KeyRing::new(vec![(1, vec![1; 32])]).expect("a good ring");
+    let life = Life { incarnation: beat.incarnation, random: 1 };
+    let mut sealer = Sealer::new(&keys, "bench", beat.sender, life);
+    let mut opener = Opener::new(&keys, "bench", NodeId::of("ear"), life, [beat.sender]);
+    let bare = LessSafeKey::new(UnboundKey::new(&aead::AES_256_GCM, &[1; 32]).expect("a good key"));
+    let nonce = || Nonce::assume_unique_for_key([0; 12]);
+    let header = || Aad::from([0; frame::HEADER_BYTES]);
+    let mut beat = beat.clone();
+    let (mut bytes, mut bares, mut wholes) = (0, Vec::new(), Vec::new());
+    for _ in 0..301 {
+        let mut next = || {
+            beat.sequence = Sequence(beat.sequence.0 + 1);
+            sealer.seal(&beat).expect("a new beat")
+        };
+        let mut sealed: Vec<Vec<Datagram>> = (0..EACH).map(|_| next()).collect();
+        bytes = sealed[0].iter().map(Vec::len).sum();
+        let mut same = sealed.clone();
+        for datagram in same.iter_mut().flatten() {
+            let body = &mut datagram[frame::HEADER_BYTES..];
+            let end = body.len() - frame::SEAL_BYTES;
+            let tag = bare.seal_in_place_separate_tag(nonce(), header(), &mut body[..end]).expect("short");
+            body[end..].copy_from_slice(tag.as_ref());
+        }
+        bares.push(time(EACH, || {
+            let open = |bytes: &mut Datagram| {
+                bare.open_in_place(nonce(), header(), &mut bytes[frame::HEADER_BYTES..]).is_ok()
+            };
+            assert!(same.iter_mut().flatten().all(open));
+        }));
+        wholes.push(time(EACH, || {
+            assert!(sealed.iter_mut().flatten().all(|bytes| opener.open(LinkId(0), bytes).is_ok()));
+        }));
+    }
+    (bytes, median(&mut bares).unwrap_or_default(), median(&mut wholes).unwrap_or_default())
+}
+
+/// Nanoseconds of each.
+fn time(each: u64, work: impl FnOnce()) -> u64 {
+    let began = Instant::now();
+    work();
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / each
 }
 
 fn config(nodes: usize, groups: usize) -> Config {

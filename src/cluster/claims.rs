@@ -66,9 +66,7 @@ impl Core {
     }
 
     fn granted_to_another(&self, group: GroupId) -> bool {
-        let granted = |peer: &super::Peer| peer.live_beat().and_then(|beat| beat.grants.get(&group)).copied();
-        self.holder(group).is_none()
-            && self.peers.values().filter_map(granted).any(|grant| grant.holder != self.me)
+        self.holder(group).is_none() && self.seen.granted(group).any(|holder| holder != self.me)
     }
 
     /// A majority must be up; of a pair, something must stand in for the absent one.
@@ -126,19 +124,13 @@ impl Core {
 
     /// Notes when another's claim or grant of a group was last seen.
     fn note_quiet(&mut self, group: GroupId) {
-        let mut held = self.groups.get(&group).is_some_and(super::groups::Tenure::holds);
-        let mut busy = false;
-        for (node, peer) in &self.peers {
-            let Some(beat) = peer.live_beat() else { continue };
-            let claim = beat.claims.get(&group);
-            let granted_away =
-                beat.grants.get(&group).is_some_and(|grant| grant.holder != self.me && grant.holder != *node);
-            busy |= claim.is_some() || granted_away;
-            held |= claim.is_some_and(|claim| claim.phase.occupies());
-        }
-        let now = self.now;
+        let busy = self.seen.is_busy(group, self.me);
+        let held = self.seen.claims(group).iter().any(|(_, claim)| claim.phase.occupies());
+        let (now, passed_at) = (self.now, self.pace.passed_at);
         if let Some(tenure) = self.groups.get_mut(&group) {
-            tenure.seen_held |= held;
+            tenure.seen_held |= held || tenure.holds();
+            tenure.quiet_since = tenure.quiet_at(passed_at);
+            tenure.busy = busy;
             if busy {
                 tenure.quiet_since = now;
             }
@@ -185,25 +177,26 @@ impl Core {
         let holder = self.holder(group);
         let ranks_before =
             |node: NodeId| node != self.me && Some(node) != holder && self.rank(group, node) < own;
-        let claims = self.peers.iter().filter(|(_, peer)| {
-            peer.live_beat()
-                .and_then(|beat| beat.claims.get(&group))
-                .is_some_and(|claim| claim.phase == Phase::Claiming)
-        });
-        let granted = self
-            .peers
-            .values()
-            .filter_map(|peer| peer.live_beat()?.grants.get(&group).map(|grant| grant.holder));
+        let claims = self.seen.claims(group).iter().filter(|(_, claim)| claim.phase == Phase::Claiming);
+        if let Some((rival, _)) = claims.copied().find(|(node, _)| ranks_before(*node)) {
+            return Some(rival);
+        }
         let up = |node: &NodeId| self.peers.get(node).is_some_and(super::Peer::up);
-        claims.map(|(node, _)| *node).chain(granted.filter(up)).find(|node| ranks_before(*node))
+        let mut rivals = self.seen.granted(group).filter(|holder| up(holder) && ranks_before(*holder));
+        let first = rivals.next()?;
+        if rivals.next().is_none() {
+            return Some(first);
+        }
+        // Of several the one whom the first of the voters names.
+        let named = self.peers.values().filter_map(|peer| Some(peer.live_beat()?.grants.get(&group)?.holder));
+        named.filter(up).find(|holder| ranks_before(*holder))
     }
 
     /// The holder is giving it to us.
     fn is_being_handed_over(&self, group: GroupId) -> bool {
-        self.peers.values().filter_map(|peer| peer.live_beat()).any(|beat| {
-            let stops = beat.claims.get(&group).is_some_and(|claim| claim.phase == Phase::Stopping);
-            stops || beat.facts.handover.get(&group) == Some(&self.me)
-        })
+        let stops = self.seen.claims(group).iter().any(|(_, claim)| claim.phase == Phase::Stopping);
+        let named = |peer: &super::Peer| Some(peer.live_beat()?.facts.handover.get(&group) == Some(&self.me));
+        stops || self.peers.values().filter_map(named).any(|named| named)
     }
 
     fn withdraw(&mut self, group: GroupId, because: WithdrawReason, fx: &mut Effects) {
@@ -323,9 +316,8 @@ impl Core {
 
     /// Another holder whose newest beat shows that it has heard us hold the group, too; with the reach that it heard of.
     fn met_holder(&self, group: GroupId, shown_since: Sequence) -> Option<(NodeId, u16)> {
-        self.peers.iter().find_map(|(node, peer)| {
-            let beat = peer.live_beat()?;
-            let claim = beat.claims.get(&group)?;
+        self.seen.claims(group).iter().find_map(|(node, claim)| {
+            let beat = self.peers.get(node)?.live_beat()?;
             let heard = beat.heard.get(&self.me)?.sequence;
             let holds = matches!(claim.phase, Phase::Starting | Phase::Held);
             (holds && heard >= shown_since)

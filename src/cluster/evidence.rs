@@ -189,6 +189,11 @@ impl Core {
         silent.max(unbacked.unwrap_or_default())
     }
 
+    /// There is something that only evidence can tell.
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.evidence_pair().is_some_and(|other| self.uncertain_for(other) >= self.config.timing.warntime)
+    }
+
     /// Asks, while there is something that only evidence can tell.
     pub(super) fn gather_evidence(&mut self, fx: &mut Effects) {
         let Some(other) = self.evidence_pair() else { return };
@@ -445,7 +450,8 @@ impl Core {
             let watch = self.evidence.watches.get(interface).filter(|watch| watch.carrier && watch.active)?;
             if watch.targets { watch.pinged } else { watch.asked.back().map(|asked| asked.at) }
         };
-        let each: Option<Vec<Moment>> = interfaces.iter().map(newest).collect();
-        each?.into_iter().min()
+        let mut each = interfaces.iter().map(newest);
+        let first = each.next()??;
+        each.try_fold(first, |oldest, next| Some(oldest.min(next?)))
     }
 }

@@ -23,6 +23,7 @@ use super::liveness::{Path, Peer};
 use super::orders::Orders;
 use super::planner::Plan;
 use super::resources::Unit;
+use super::rest::Pace;
 use super::speak::{Spoken, Voice};
 use super::voter::{Given, HoldOff, Voter};
 use super::{Core, Leave, Memory, RememberedClaim, RememberedGrant, Stored, VoterSet, VoterSets};
@@ -246,6 +247,7 @@ impl<'a> Taking<'a> {
             now: _,
             started,
             deadline,
+            pace,
             catching_up,
             ready,
             starting,
@@ -256,8 +258,13 @@ impl<'a> Taking<'a> {
             stored,
             memory,
             voters,
-            // Worked out from the voters.
+            // Worked out from the voters, the groups, and the peers' beats.
             voter_digests: _,
+            probes: _,
+            claimed: _,
+            first_end: _,
+            peers_up: _,
+            seen: _,
             first_step_shown,
             peers,
             voter,
@@ -278,26 +285,48 @@ impl<'a> Taking<'a> {
         } = core;
         self.node(*me);
         self.out.word(self.frame.life(*me, *incarnation));
+        self.out.word(u64::from(*reach));
         self.past(*started, core.config.timing.initdead.max(self.failback));
-        self.future(*deadline);
-        let overdue = self.now.boot - *deadline;
-        self.out.word(overdue.min(self.horizon).0);
+        let overdue = self.overdue(*deadline, pace);
         [*catching_up, *ready, *starting, *touched].into_iter().for_each(|flag| self.out.flag(flag));
         self.past(*steady_since, self.failback);
         self.leave(core, leave.as_ref(), *epoch_floor);
-        self.stored(stored);
-        self.memory(memory.as_ref());
-        self.voter_sets(voters);
+        self.kept(stored, memory.as_ref(), voters);
         self.maybe_past(*first_step_shown, self.horizon);
         self.peers(peers, overdue);
+        self.says(voter, voice);
+        self.groups(core, groups);
+        self.stands_in(evidence, fencing);
+        self.orders(orders);
+        self.runs(groups, *generation, dropped_late);
+    }
+
+    fn kept(&mut self, stored: &Stored, memory: Option<&Memory>, voters: &VoterSets) {
+        self.stored(stored);
+        self.memory(memory);
+        self.voter_sets(voters);
+    }
+
+    fn says(&mut self, voter: &Voter, voice: &Voice) {
         self.voter(voter);
         self.voice(voice);
-        self.groups(core, groups);
+    }
+
+    fn stands_in(&mut self, evidence: &Evidence, fencing: &Fencing) {
         self.evidence(evidence);
         self.fencing(fencing);
-        self.orders(orders);
-        self.out.word(u64::from(*reach));
-        self.runs(groups, *generation, dropped_late);
+    }
+
+    /// When something is due, and for how long it has been.
+    fn overdue(&mut self, deadline: Span, pace: &Pace) -> Span {
+        self.future(deadline);
+        // Resting only spares what would change nothing, and each group is asked with the time of the newest pass.
+        let Pace { rests: _, decide_at, passed_at: _ } = pace;
+        self.out.flag(decide_at.is_some());
+        self.future(decide_at.unwrap_or_default());
+        let overdue = self.now.boot - deadline;
+        self.out.word(overdue.min(self.horizon).0);
+        overdue
     }
 
     fn leave(&mut self, core: &Core, leave: Option<&Leave>, epoch_floor: Epoch) {
@@ -351,6 +380,11 @@ impl<'a> Taking<'a> {
             since,
             newest,
             proven,
+            // The proven one, while it is up.
+            shown: _,
+            // As that beat says.
+            grants_us: _,
+            sees_majority: _,
             heard_at,
             life_since,
             proven_at,

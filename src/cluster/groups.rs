@@ -13,7 +13,8 @@ use crate::types::{Epoch, GroupId, NodeId, Sequence};
 
 use super::planner::Plan;
 use super::resources::{Runs, Unit};
-use super::{Core, Effect, Effects, Event, LossReason, Memory, Mutant, RememberedClaim, StopReason};
+use super::tally::Tally;
+use super::{Action, Core, Effect, Effects, Event, LossReason, Memory, Mutant, RememberedClaim, StopReason};
 
 /// A group, as far as this node is concerned.
 #[derive(Clone, Debug)]
@@ -31,8 +32,10 @@ pub(super) struct Tenure {
     pub(super) raised: Option<Raised>,
     /// Nobody claims before this is over.
     pub(super) back_off: Option<Moment>,
-    /// When another's claim or grant of it was last seen.
+    /// When another's claim or grant of it was last seen, by the time at which it was asked last.
     pub(super) quiet_since: Moment,
+    /// It was seen then.
+    pub(super) busy: bool,
     /// Somebody has held it since this node started.
     pub(super) seen_held: bool,
     /// Whom the last holder handed over to.
@@ -68,6 +71,12 @@ impl Raised {
     /// Its end on the boot clock, as the kernel was told.
     pub(super) fn until(self) -> Span {
         self.at.boot + self.length
+    }
+
+    /// The earlier end on each clock: of this lease, or what is given.
+    pub(super) fn no_later_than(self, end: Moment) -> Moment {
+        let own = self.at + self.length;
+        Moment { boot: own.boot.min(end.boot), raw: own.raw.min(end.raw) }
     }
 
     /// What is left, by the clock on which more time has passed.
@@ -114,6 +123,7 @@ impl Tenure {
             raised: None,
             back_off: None,
             quiet_since: now,
+            busy: false,
             seen_held: false,
             last_heir: None,
             released_at: None,
@@ -126,6 +136,11 @@ impl Tenure {
             held_until: None,
             met: None,
         }
+    }
+
+    /// When another's claim or grant of it was last seen, where nothing has changed up to then.
+    pub(super) fn quiet_at(&self, then: Moment) -> Moment {
+        if self.busy { then } else { self.quiet_since }
     }
 
     /// What a beat says of it.
@@ -150,6 +165,11 @@ impl Tenure {
         }
     }
 
+    /// It is not known yet what of it runs here.
+    pub(super) fn is_probed(&self) -> bool {
+        self.units.iter().any(|unit| matches!(unit.busy, Some((_, Action::Probe))))
+    }
+
     /// Nothing of it runs here, warm resources included.
     pub(super) fn nothing_runs(&self) -> bool {
         self.state == State::Idle && self.units.iter().all(|unit| unit.is_stopped() || unit.is_stuck())
@@ -171,6 +191,9 @@ impl Core {
         match memory {
             Some(memory) => {
                 self.go_on_from(&memory, standing, fx);
+                memory.claims.keys().for_each(|group| self.note_claim(*group));
+                let raised: Vec<Raised> = self.groups.values().filter_map(|tenure| tenure.raised).collect();
+                raised.into_iter().for_each(|raised| self.note_end(raised));
                 self.be_ready(fx);
             }
             None => self.probe_everything(fx),
@@ -404,6 +427,19 @@ impl Core {
             tenure.state = state;
             self.changed = true;
             self.touched = true;
+        }
+        self.note_claim(group);
+    }
+
+    /// A group is claimed here, under another epoch, or not any more.
+    fn note_claim(&mut self, group: GroupId) {
+        self.pace.rests = None;
+        let Some((epoch, _)) = self.groups.get(&group).and_then(Tenure::claim) else {
+            self.claimed.remove(&group);
+            return;
+        };
+        if self.claimed.get(&group).is_none_or(|tally| tally.epoch != epoch) {
+            self.claimed.insert(group, Tally::new(epoch));
         }
     }
 

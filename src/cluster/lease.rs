@@ -6,9 +6,10 @@
 use crate::beat::Beat;
 use crate::config::Promise;
 use crate::time::{Moment, Span};
-use crate::types::{Epoch, GroupId, NodeId};
+use crate::types::{Epoch, GroupId, NodeId, Sequence};
 
-use super::groups::{Raised, State, Tenure};
+use super::groups::{Raised, State};
+use super::speak::Spoken;
 use super::{Core, Effect, Effects, Event, LossReason, Mutant, Reason, Votes};
 
 /// A kernel tick at HZ 250.
@@ -38,6 +39,7 @@ impl Core {
         let claims: Vec<(GroupId, Epoch)> =
             self.claims().map(|(group, claim)| (group, claim.epoch)).collect();
         for (group, epoch) in claims {
+            self.count_if_unknown(group);
             let backing = self.backing(group, epoch);
             let Some(tenure) = self.groups.get(&group) else { continue };
             match tenure.state {
@@ -60,19 +62,28 @@ impl Core {
     }
 
     /// A beat that says nothing new renews what is held; whether anything is left to decide.
-    pub(super) fn renew_by(&mut self, beat: &Beat, fx: &mut Effects) -> bool {
-        let me = self.me;
-        for (group, _) in beat.grants.iter().filter(|(_, grant)| grant.holder == me) {
-            let Some(tenure) = self.groups.get(group).filter(|tenure| tenure.holds()) else { return true };
-            let Some((epoch, _)) = tenure.claim() else { return true };
-            let backing = self.backing(*group, epoch);
-            self.renew(*group, backing, fx);
+    pub(super) fn renew_by(&mut self, sender: NodeId, fx: &mut Effects) -> bool {
+        let Some(peer) = self.peers.get_mut(&sender) else { return true };
+        let granted = std::mem::take(&mut peer.grants_us);
+        let to_decide = granted.iter().any(|group| !self.renew_one(*group, fx));
+        if let Some(peer) = self.peers.get_mut(&sender) {
+            peer.grants_us = granted;
         }
-        false
+        to_decide
+    }
+
+    /// Renews a lease that is held here; whether it is.
+    fn renew_one(&mut self, group: GroupId, fx: &mut Effects) -> bool {
+        let Some(tenure) = self.groups.get(&group).filter(|tenure| tenure.holds()) else { return false };
+        let Some((epoch, _)) = tenure.claim() else { return false };
+        let backing = self.backing(group, epoch);
+        self.renew(group, backing, fx);
+        true
     }
 
     fn win(&mut self, group: GroupId, epoch: Epoch, since: Moment, backing: Backing, fx: &mut Effects) {
         let raised = Raised { at: self.now, length: backing.left };
+        self.note_end(raised);
         self.set_state(group, State::Waiting { epoch, since: self.now });
         if let Some(tenure) = self.groups.get_mut(&group) {
             tenure.raised = Some(raised);
@@ -104,6 +115,7 @@ impl Core {
         if let Some(raised) = wanted.filter(|raised| raised.length > left + step) {
             let revived = left == Span::ZERO;
             tenure.raised = Some(raised);
+            self.first_end = raised.no_later_than(self.first_end);
             left = raised.length;
             let until = raised.until();
             // An element that ran out stands again only by a deliberate mistake.
@@ -122,14 +134,25 @@ impl Core {
         if self.mutation.is(Mutant::LateGrantRevivesLease) {
             return;
         }
-        let ran_out = |tenure: &Tenure| {
-            tenure.holds() && tenure.raised.is_some_and(|raised| raised.left(now) == Span::ZERO)
+        if now.boot < self.first_end.boot && now.raw < self.first_end.raw {
+            return;
+        }
+        let raised = |group: &GroupId| {
+            let tenure = self.groups.get(group).filter(|tenure| tenure.holds())?;
+            Some((*group, tenure.raised?))
         };
-        let lapsed: Vec<GroupId> =
-            self.groups.iter().filter(|(_, tenure)| ran_out(tenure)).map(|(group, _)| *group).collect();
-        for group in lapsed {
+        let (lapsed, runs): (Vec<_>, Vec<_>) =
+            self.claimed.keys().filter_map(raised).partition(|(_, raised)| raised.left(now) == Span::ZERO);
+        self.first_end = super::NEVER;
+        runs.into_iter().for_each(|(_, raised)| self.note_end(raised));
+        for (group, _) in lapsed {
             self.lose(group, because, fx);
         }
+    }
+
+    /// A lease is known to run out then.
+    pub(super) fn note_end(&mut self, raised: Raised) {
+        self.first_end = raised.no_later_than(self.first_end);
     }
 
     /// How long the lease of this claim runs on, and by whose votes.
@@ -142,9 +165,9 @@ impl Core {
         if promise == Promise::AtLeastOne && member && (holds || !self.majority_up()) {
             return self.left(own?).map(|left| Backing { left, by: Votes::OwnAlone });
         }
-        let offer = |node: NodeId| if node == self.me { own } else { self.vote_of(node, group, epoch) };
-        let offered = |node: NodeId| offer(node).and_then(|vote| self.left(vote));
-        let by_majority = self.by_majority(offered).map(|left| Backing { left, by: Votes::Majority });
+        let by_majority = self.left_by_majority(group, epoch, own);
+        debug_assert_eq!(by_majority, self.left_by_each(group, epoch, own), "counted wrongly");
+        let by_majority = by_majority.map(|left| Backing { left, by: Votes::Majority });
         let stand_in = self.stand_in(group).and_then(|(at, by)| {
             let lease = self.lease_length();
             let left = self.left(Vote { at, lease })?.min(self.left(own?)?);
@@ -157,7 +180,7 @@ impl Core {
     }
 
     /// A holder counts by the clock on which more time has passed.
-    fn left(&self, vote: Vote) -> Option<Span> {
+    pub(super) fn left(&self, vote: Vote) -> Option<Span> {
         let usable = if self.mutation.is(Mutant::NoMargin) { vote.lease } else { usable(vote.lease) };
         let left = usable - self.now.at_most_since(vote.at);
         (left > Span::ZERO).then_some(left)
@@ -166,31 +189,40 @@ impl Core {
     /// This node's own vote is a grant like any other (8).
     fn own_vote(&self, group: GroupId, epoch: Epoch) -> Option<Vote> {
         if self.mutation.is(Mutant::ClaimantCountsItselfAlways) {
-            return self.voice.newest().map(|(_, spoken)| Vote { at: spoken.at, lease: spoken.lease });
+            return self.voice.newest().map(|(_, spoken)| Vote::by(spoken));
         }
         let grant = self.voter.granted(group)?;
         let mine = grant.holder == self.me && grant.incarnation == self.incarnation && grant.epoch == epoch;
-        self.voice
-            .sent(grant.sequence)
-            .filter(|_| mine)
-            .map(|spoken| Vote { at: spoken.at, lease: spoken.lease })
+        self.voice.sent(grant.sequence).filter(|_| mine).map(Vote::by)
     }
 
     /// What another voter's newest beat shows for this claim: our beat that it last renewed by.
     fn vote_of(&self, node: NodeId, group: GroupId, epoch: Epoch) -> Option<Vote> {
         let peer = self.peers.get(&node)?;
-        let beat = peer.beat().filter(|beat| self.counts_like_us(beat.voters))?;
-        let named = if self.mutation.is(Mutant::HeardTakenAsGrant) {
-            beat.heard.get(&self.me).filter(|heard| heard.incarnation == self.incarnation)?.sequence
-        } else {
-            let grant = beat.grants.get(&group)?;
-            let any_epoch = self.mutation.is(Mutant::ClaimWithoutNewEpoch);
-            let mine = grant.holder == self.me && grant.incarnation == self.incarnation;
-            (mine && (grant.epoch == epoch || any_epoch)).then_some(grant.sequence)?
-        };
-        let spoken = self.voice.sent(named)?;
-        let at = if self.mutation.is(Mutant::LeaseCountedFromReceipt) { peer.received() } else { spoken.at };
-        Some(Vote { at, lease: spoken.lease })
+        let vote = Vote::by(self.voice.sent(self.named_by(peer.beat()?, group, epoch)?)?);
+        let at = if self.mutation.is(Mutant::LeaseCountedFromReceipt) { peer.received() } else { vote.at };
+        Some(Vote { at, ..vote })
+    }
+
+    /// The beat of ours that another voter's beat names for this claim.
+    pub(super) fn named_by(&self, beat: &Beat, group: GroupId, epoch: Epoch) -> Option<Sequence> {
+        if !self.counts_like_us(beat.voters) {
+            return None;
+        }
+        if self.mutation.is(Mutant::HeardTakenAsGrant) {
+            let heard = beat.heard.get(&self.me).filter(|heard| heard.incarnation == self.incarnation)?;
+            return Some(heard.sequence);
+        }
+        let grant = beat.grants.get(&group)?;
+        let any_epoch = self.mutation.is(Mutant::ClaimWithoutNewEpoch);
+        let mine = grant.holder == self.me && grant.incarnation == self.incarnation;
+        (mine && (grant.epoch == epoch || any_epoch)).then_some(grant.sequence)
+    }
+
+    /// The same as by the tally, asked of each voter.
+    pub(super) fn left_by_each(&self, group: GroupId, epoch: Epoch, own: Option<Vote>) -> Option<Span> {
+        let vote = |node| if node == self.me { own } else { self.vote_of(node, group, epoch) };
+        self.by_majority(|node| vote(node).and_then(|vote| self.left(vote)))
     }
 
     /// For how long the other of a pair has not renewed a lease that is held here.
@@ -217,9 +249,15 @@ impl Core {
 
 /// A vote, by the beat of ours that it names.
 #[derive(Clone, Copy, Debug)]
-struct Vote {
+pub(super) struct Vote {
     /// When that beat was sent.
     at: Moment,
     /// The lease that it asked for.
     lease: Span,
+}
+
+impl Vote {
+    pub(super) fn by(spoken: Spoken) -> Self {
+        Self { at: spoken.at, lease: spoken.lease }
+    }
 }

@@ -24,6 +24,12 @@ pub(super) struct Peer {
     pub(super) newest: Option<Arc<Beat>>,
     /// The newest beat that hears this incarnation: the only kind that changes claims and grants.
     pub(super) proven: Option<Arc<Beat>>,
+    /// The beat that `seen` holds: the newest that counts, while the peer is up.
+    pub(super) shown: Option<Arc<Beat>>,
+    /// The groups that the newest beat that counts grants to us.
+    pub(super) grants_us: Vec<GroupId>,
+    /// By that beat it hears a majority of the voters that count here.
+    pub(super) sees_majority: bool,
     /// When `newest` came; moved on by our own absences.
     pub(super) heard_at: Moment,
     /// When the first beat of its present life came.
@@ -61,6 +67,9 @@ impl Peer {
             since,
             newest: None,
             proven: None,
+            shown: None,
+            grants_us: Vec::new(),
+            sees_majority: false,
             heard_at: since,
             life_since: since,
             proven_at: since,
@@ -172,9 +181,14 @@ impl Core {
         if new_life {
             // It waits to see that it is heard.
             self.voice.greet();
-            peer.proven = peer.proven.take().filter(|_| peer.up());
             peer.life_since = self.now;
+            if !peer.up() {
+                let forgotten = peer.proven.take();
+                self.recount(beat.sender, forgotten.as_deref(), None);
+                self.note_majority(beat.sender);
+            }
         }
+        let Some(peer) = self.peers.get_mut(&beat.sender) else { return false };
         if self.voter.holds_off() && (hears_us || self.mutation.is(Mutant::HoldOffExceptionWithoutHearing)) {
             peer.note_claims(&beat);
         }
@@ -186,9 +200,15 @@ impl Core {
         let before = peer.proven.replace(Arc::clone(&beat));
         peer.proven_at = self.now;
         let up = peer.liveness == Liveness::Up;
-        if up && before.as_deref().is_some_and(|before| beat.repeats(before)) && self.hears_in_time(&beat) {
-            self.hear_claims(&beat);
-            return self.voter.holds_off() || self.renew_by(&beat, fx);
+        let repeats = before.as_deref().is_some_and(|before| beat.repeats(before));
+        if repeats && up {
+            peer.shown = Some(Arc::clone(&beat));
+        }
+        self.recount(beat.sender, before.as_deref(), Some(&beat));
+        self.note_majority(beat.sender);
+        if repeats && up && self.hears_in_time(&beat) {
+            self.hear_claims(before.as_deref(), &beat);
+            return self.voter.holds_off() || self.renew_by(beat.sender, fx);
         }
         self.learn(before.as_deref(), &beat, fx);
         true
@@ -201,6 +221,9 @@ impl Core {
         let steady = |before: &Beat| {
             before.flags == beat.flags && before.facts.unfit.keys().eq(beat.facts.unfit.keys())
         };
+        let to_us = beat.grants.iter().filter(|(_, grant)| grant.holder == self.me);
+        peer.grants_us.clear();
+        peer.grants_us.extend(to_us.map(|(group, _)| *group));
         if !before.is_some_and(steady) {
             peer.steady_since = self.now;
         }
@@ -208,10 +231,11 @@ impl Core {
             self.tell(fx, Event::ConfigDiffers { node: sender });
         }
         self.judge_peer(sender, fx);
+        self.look_at(sender);
         self.learn_epochs(beat);
         self.learn_orders(beat, fx);
         self.note_releases(before, beat);
-        self.hear_claims(beat);
+        self.hear_claims(before, beat);
     }
 
     /// A beat shows that the newest of ours are heard.
@@ -244,7 +268,10 @@ impl Core {
             peer.seen = true;
         }
         let incarnation = peer.newest.as_ref().map_or(Incarnation(0), |beat| beat.incarnation);
+        let counts = |liveness| usize::from(matches!(liveness, Liveness::Up | Liveness::Late));
+        self.peers_up = self.peers_up + counts(is) - counts(was);
         self.changed = true;
+        self.look_at(node);
         match (was, verdict) {
             (Liveness::Unknown | Liveness::Down, Verdict::Up | Verdict::Late) => {
                 self.tell(fx, Event::PeerUp { node, incarnation });

@@ -7,15 +7,18 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `liveness.rs` | who is up, late or dead; whether this node itself was away |
+//! | `seen.rs` | what all peers together show of each group |
 //! | `voter.rs` | what this node grants as a voter, and for how long |
 //! | `voters.rs` | whose votes count, and how that may change |
 //! | `lease.rs` | whether this node's own leases are won, renewed or lost |
+//! | `tally.rs` | which of our beats the voters name |
 //! | `evidence.rs`, `fence.rs` | what stands in for the absent vote of a pair |
 //! | `planner.rs` | who should own what, and why: a pure function |
 //! | `claims.rs` | when to claim, to yield, to withdraw, to hand over |
 //! | `groups.rs`, `resources.rs` | what runs here: start, watch, repair, stop |
 //! | `orders.rs` | what operators asked for |
 //! | `speak.rs` | when to send a beat, and what it says |
+//! | `rest.rs` | when nothing is left to decide |
 //! | `reload.rs` | what a new configuration changes |
 //! | `fingerprint.rs` | whether two cores will behave alike, for a search |
 //!
@@ -36,7 +39,10 @@ mod planner;
 mod record;
 mod reload;
 mod resources;
+mod rest;
+mod seen;
 mod speak;
+mod tally;
 mod view;
 mod voter;
 mod voters;
@@ -67,7 +73,10 @@ use groups::Tenure;
 use liveness::Peer;
 use mutant::Mutation;
 use orders::Orders;
+use rest::Pace;
+use seen::Seen;
 use speak::Voice;
+use tally::Tally;
 use voter::Voter;
 
 /// How many events the journal keeps: some days of a quiet cluster, and a bounded memory of a noisy one.
@@ -75,6 +84,9 @@ const JOURNAL_LENGTH: usize = 1_024;
 
 /// One pass can cause the next (a won lease starts a resource); more passes than this in one step are a fault of ours.
 const PASSES: usize = 16;
+
+/// Later than any time.
+const NEVER: Moment = Moment { boot: Span(u64::MAX), raw: Span(u64::MAX) };
 
 /// One node of the cluster, as a value.
 #[derive(Clone, Debug)]
@@ -94,10 +106,13 @@ pub struct Core {
     started: Moment,
     /// The earliest time at which something here is due; collected anew in every pass.
     deadline: Span,
+    pace: Pace,
     /// This node was away, and what arrived meanwhile is still being read.
     catching_up: bool,
     /// It is known what runs here, so beats may be sent.
     ready: bool,
+    /// So many resources were asked at the start whether they run, and have not answered.
+    probes: usize,
     /// No majority was seen yet, and initdead is not over.
     starting: bool,
     leave: Option<Leave>,
@@ -114,9 +129,17 @@ pub struct Core {
     /// Since when every member of both voter sets shows that it counts both.
     first_step_shown: Option<Moment>,
     peers: BTreeMap<NodeId, Peer>,
+    /// How many of them are up.
+    peers_up: usize,
+    /// What their live beats show, by group.
+    seen: Seen,
     voter: Voter,
     voice: Voice,
     groups: BTreeMap<GroupId, Tenure>,
+    /// Those that are claimed here, with the votes of others.
+    claimed: BTreeMap<GroupId, Tally>,
+    /// No lease here runs out on either clock before this.
+    first_end: Moment,
     evidence: Evidence,
     fencing: Fencing,
     orders: Orders,
@@ -159,6 +182,7 @@ impl Core {
         let Start { config, node, incarnation, seed, now, stored, memory, standing } = start;
         let with_memory = memory.is_some();
         let wanted = VoterSets::of(&config);
+        let longest = stored.largest_lease.max(config.timing.deadtime);
         let voters = match &stored.voters {
             Some(before) if wanted.may_follow(before) => wanted.clone(),
             Some(before) => before.clone(),
@@ -172,23 +196,23 @@ impl Core {
             now,
             started: now,
             deadline: now.boot,
+            pace: Pace::new(now),
             catching_up: false,
             ready: false,
+            probes: 0,
             starting: !with_memory,
             leave: None,
             changed: false,
             touched: true,
             memory: None,
             peers: BTreeMap::new(),
-            voter: Voter::new(
-                node,
-                incarnation,
-                now,
-                memory.as_ref(),
-                stored.largest_lease.max(config.timing.deadtime),
-            ),
+            peers_up: 0,
+            seen: Seen::default(),
+            voter: Voter::new(node, incarnation, now, memory.as_ref(), longest),
             voice: Voice::new(),
             groups: BTreeMap::new(),
+            claimed: BTreeMap::new(),
+            first_end: NEVER,
             evidence: Evidence::new(&config),
             fencing: Fencing::default(),
             orders: Orders::new(memory.as_ref()),
@@ -227,13 +251,24 @@ impl Core {
         self.drop_after_beat(fx);
         self.lapse(late, fx);
         match input {
-            Input::Timer => self.catching_up = false,
+            Input::Timer => {
+                if !self.catching_up && self.keep_resting(fx) {
+                    return;
+                }
+                self.catching_up = false;
+            }
             Input::Beat { link, beat } => {
-                if !self.receive(link, beat, fx) && !self.catching_up {
+                let news = self.receive(link, beat, fx);
+                if !self.catching_up && (!news || self.gathers()) {
                     return;
                 }
             }
-            Input::AgentDone { ticket, outcome } => self.agent_done(ticket, outcome, fx),
+            Input::AgentDone { ticket, outcome } => {
+                self.agent_done(ticket, outcome, fx);
+                if self.probes > 0 {
+                    return self.stop_what_was_found(ticket.group, fx);
+                }
+            }
             Input::Answer { round, from } => self.answered(round, from),
             Input::Carrier { interface, up } => self.carrier(interface, up, fx),
             Input::Targets { interface, any } => self.evidence.targets(interface, any),
@@ -265,43 +300,70 @@ impl Core {
 
     /// Decides until nothing changes any more, writes down what must be, and speaks where that is due.
     fn turn(&mut self, fx: &mut Effects) {
+        self.pace.rests = None;
         if self.catching_up {
             self.deadline = self.now.boot;
             return;
         }
-        self.settle(fx);
+        self.pace.decide_at = None;
+        let mut due = self.settle(fx);
         if self.speak(fx) {
             // The own vote counts from the beat that was just sent.
-            self.settle(fx);
+            due = self.settle(fx);
         }
         self.remember(fx);
+        self.rest(due);
         self.leave_if_done(fx);
         self.wake_for_beat();
     }
 
-    fn settle(&mut self, fx: &mut Effects) {
+    /// Says when one of the groups is due.
+    fn settle(&mut self, fx: &mut Effects) -> Span {
         for _ in 0..PASSES {
             self.changed = false;
-            self.deadline = Span(u64::MAX);
-            self.judge_peers(fx);
-            self.judge_start();
-            self.gather_evidence(fx);
-            self.run_out_grants();
-            self.make_plan(fx);
-            self.decide_claims(fx);
-            self.give_grants(fx);
-            self.count_votes(fx);
-            self.watch_fences(fx);
-            self.drive_groups(fx);
-            self.admit_second_step(fx);
-            self.store(fx);
+            let (due, other) = self.pass(fx);
+            self.deadline = due.min(other);
             if !self.changed {
-                return;
+                self.pace.passed_at = self.now;
+                debug_assert!(self.seen_is_right(), "what the peers show is not what was entered");
+                debug_assert!(self.tallies_are_right(), "the votes are not what was counted");
+                return due;
             }
         }
         // Every pass moves some group or peer one state on, so this is a fault of ours; the next timer goes on from here.
         debug_assert!(false, "a step of the core did not come to rest");
         self.wake_in(Span::millis(1));
+        self.now.boot
+    }
+
+    /// Decides about everything once. Says when one of the groups is due, and when something else.
+    fn pass(&mut self, fx: &mut Effects) -> (Span, Span) {
+        let first = self.due(|core| {
+            core.judge_peers(fx);
+            core.judge_start();
+            core.gather_evidence(fx);
+            core.run_out_grants();
+        });
+        let plans = self.due(|core| {
+            core.make_plan(fx);
+            core.decide_claims(fx);
+            core.give_grants(fx);
+        });
+        let votes = self.due(|core| core.count_votes(fx));
+        let groups = self.due(|core| {
+            core.watch_fences(fx);
+            core.drive_groups(fx);
+            core.admit_second_step(fx);
+            core.store(fx);
+        });
+        (plans.min(groups), first.min(votes))
+    }
+
+    /// When something of this part of a pass is due next.
+    fn due(&mut self, part: impl FnOnce(&mut Self)) -> Span {
+        self.deadline = Span(u64::MAX);
+        part(self);
+        self.deadline
     }
 
     /// The start is over as soon as a majority was seen, and at initdead.

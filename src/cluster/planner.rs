@@ -2,7 +2,7 @@
 //!
 //! It only proposes. A wrong or divided plan costs a useless move, never safety: that is the voters' business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::beat::{Phase, Unfit};
 use crate::config::{Group, Promise, Reach};
@@ -31,7 +31,11 @@ struct Draft<'a> {
     /// Base ability of every node that can own at all.
     nodes: BTreeMap<NodeId, Result<(), Unable>>,
     holders: BTreeMap<GroupId, NodeId>,
-    owned: BTreeMap<NodeId, usize>,
+    /// How much each node owns: what was planned so far, and what it holds and is not planned yet. Of that, what goes with
+    /// another group weighs nothing: its leader would flee from where it has gone ahead.
+    loads: BTreeMap<NodeId, usize>,
+    /// The nodes that can own at all, who owns the fewest groups first; names decide among equals.
+    lightest: BTreeSet<(usize, usize, NodeId)>,
     plans: BTreeMap<GroupId, Plan>,
 }
 
@@ -52,13 +56,8 @@ impl Core {
 
     fn draft(&self) -> BTreeMap<GroupId, Plan> {
         let owners = self.config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(id, _)| *id);
-        let mut draft = Draft {
-            core: self,
-            nodes: owners.map(|node| (node, self.base_ability(node))).collect(),
-            holders: self.holders(),
-            owned: BTreeMap::new(),
-            plans: BTreeMap::new(),
-        };
+        let nodes = owners.map(|node| (node, self.base_ability(node))).collect();
+        let mut draft = Draft::new(self, nodes, self.holders());
         let (mut led, free): (Vec<_>, Vec<_>) =
             self.config.groups.iter().partition(|(_, group)| group.with.is_some());
         for (id, group) in free {
@@ -94,7 +93,7 @@ impl Core {
                 Liveness::Unknown => return Err(Unable::NotYetHeard),
                 Liveness::Up | Liveness::Late => {}
             }
-            if !self.sees_majority(node) {
+            if !peer.sees_majority {
                 return Err(Unable::NoMajority);
             }
             peer.flags()
@@ -107,16 +106,15 @@ impl Core {
         reasons.iter().find(|(holds, _)| *holds).map_or(Ok(()), |(_, why)| Err(*why))
     }
 
-    /// Whether a peer's beat shows that it hears a majority of the voters.
-    fn sees_majority(&self, node: NodeId) -> bool {
+    /// Whether a peer's newest beat that counts shows that it hears a majority of the voters.
+    pub(super) fn hears_majority(&self, node: NodeId) -> bool {
         let deadtime = self.config.timing.deadtime;
-        let Some(beat) = self.peers.get(&node).and_then(|peer| peer.live_beat()) else { return false };
+        let Some(beat) = self.peers.get(&node).and_then(|peer| peer.beat()) else { return false };
         if !self.counts_like_us(beat.voters) {
             return false;
         }
-        self.majority_of(|voter| {
-            voter == node || beat.heard.get(&voter).is_some_and(|heard| heard.age < deadtime)
-        })
+        let hears = beat.heard.iter().filter(|(_, heard)| heard.age < deadtime).map(|(node, _)| *node);
+        self.majority_among(hears.filter(|voter| *voter != node), node)
     }
 
     /// Who holds what, as the newest beats of those that are up show it.
@@ -131,9 +129,9 @@ impl Core {
         for (group, claim) in self.claims() {
             note(group, claim.phase, self.me);
         }
-        for (node, peer) in &self.peers {
-            for (group, claim) in peer.live_beat().iter().flat_map(|beat| &beat.claims) {
-                note(*group, claim.phase, *node);
+        for (group, claims) in self.seen.claimed() {
+            for (node, claim) in claims {
+                note(group, claim.phase, *node);
             }
         }
         holders.into_iter().map(|(group, (_, node))| (group, node)).collect()
@@ -146,19 +144,23 @@ impl Core {
         {
             return Some(self.me);
         }
-        let holds = |peer: &super::Peer| {
-            peer.live_beat()
-                .and_then(|beat| beat.claims.get(&group))
-                .is_some_and(|claim| occupies(claim.phase))
-        };
-        self.peers.iter().find(|(_, peer)| holds(peer)).map(|(node, _)| *node)
+        let held = self.seen.claims(group).iter().find(|(_, claim)| occupies(claim.phase));
+        held.map(|(node, _)| *node)
     }
 
     /// Where a node stands in a group's order of preference. Lower is better.
     pub(super) fn rank(&self, group: GroupId, node: NodeId) -> Rank {
         let prefer = self.config.groups.get(&group).map_or(&[][..], |group| &group.prefer);
         let place = prefer.iter().position(|preferred| *preferred == node).unwrap_or(prefer.len());
-        (place, self.names.get(&node).copied().unwrap_or(usize::MAX))
+        (place, self.place_of_name(node))
+    }
+
+    fn is_led(&self, group: GroupId) -> bool {
+        self.config.groups.get(&group).is_some_and(|group| group.with.is_some())
+    }
+
+    fn place_of_name(&self, node: NodeId) -> usize {
+        self.names.get(&node).copied().unwrap_or(usize::MAX)
     }
 
     /// Whether the configuration lets a node own a group.
@@ -222,20 +224,44 @@ impl Core {
         let held = |phase: Phase| phase == Phase::Held;
         let here = self.groups.get(&group).and_then(|tenure| tenure.claim());
         here.is_some_and(|(_, phase)| held(phase))
-            || self.peers.values().any(|peer| {
-                peer.live_beat()
-                    .and_then(|beat| beat.claims.get(&group))
-                    .is_some_and(|claim| held(claim.phase))
-            })
+            || self.seen.claims(group).iter().any(|(_, claim)| held(claim.phase))
     }
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    fn new(
+        core: &'a Core,
+        nodes: BTreeMap<NodeId, Result<(), Unable>>,
+        holders: BTreeMap<GroupId, NodeId>,
+    ) -> Self {
+        let mut loads: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for (_, holder) in holders.iter().filter(|(group, _)| !core.is_led(**group)) {
+            *loads.entry(*holder).or_default() += 1;
+        }
+        let able = nodes.iter().filter(|(_, base)| base.is_ok()).map(|(node, _)| *node);
+        let lightest = able
+            .map(|node| (loads.get(&node).copied().unwrap_or_default(), core.place_of_name(node), node))
+            .collect();
+        Self { core, nodes, holders, loads, lightest, plans: BTreeMap::new() }
+    }
+
     fn set(&mut self, group: GroupId, plan: Plan) {
-        if let Some(owner) = plan.owner {
-            *self.owned.entry(owner).or_default() += 1;
+        let holder = self.holders.get(&group).copied().filter(|_| !self.core.is_led(group));
+        if holder != plan.owner {
+            self.weigh(holder, |load| load - 1);
+            self.weigh(plan.owner, |load| load + 1);
         }
         self.plans.insert(group, plan);
+    }
+
+    fn weigh(&mut self, node: Option<NodeId>, change: impl Fn(usize) -> usize) {
+        let Some(node) = node else { return };
+        let load = self.loads.entry(node).or_default();
+        let name = self.core.place_of_name(node);
+        let before = std::mem::replace(load, change(*load));
+        if self.lightest.remove(&(before, name, node)) {
+            self.lightest.insert((*load, name, node));
+        }
     }
 
     fn ability(&self, id: GroupId, group: &Group, node: NodeId) -> Result<(), Unable> {
@@ -250,10 +276,13 @@ impl Draft<'_> {
     }
 
     /// Every node in the order in which the group would have them.
-    fn order(&self, group: &Group) -> Vec<NodeId> {
-        let preferred = group.prefer.iter().filter(|node| self.nodes.contains_key(node));
+    fn order<'b>(&'b self, group: &'b Group) -> impl Iterator<Item = NodeId> + use<'a, 'b> {
         let others = self.core.owners.iter().filter(|node| !group.prefer.contains(node));
-        preferred.chain(others).copied().collect()
+        self.preferred(group).chain(others.copied())
+    }
+
+    fn preferred<'b>(&'b self, group: &'b Group) -> impl DoubleEndedIterator<Item = NodeId> + use<'a, 'b> {
+        group.prefer.iter().copied().filter(|node| self.nodes.contains_key(node))
     }
 
     /// A holder that can go on, and that nobody better can follow, keeps the group: what is most often so is seen first.
@@ -283,30 +312,70 @@ impl Draft<'_> {
         if let Some(stays) = self.stays_at_best(id, group, holder) {
             return stays;
         }
-        let order = self.order(group);
-        let mut able = self.able(id, group, &order);
+        if let Some(plan) = self.plan_ordinary(id, group, holder) {
+            return plan;
+        }
+        let mut able = self.able(id, group);
         if group.clone_of.is_some() {
             able = self.below_quota(id, group, holder, &able);
         }
-        let Some(first) = able.first().copied() else { return self.nobody_able(id, group, holder, &order) };
+        let Some(first) = able.first().copied() else { return self.nobody_able(id, group, holder) };
         if let Some(node) = core.orders.placed(id).filter(|node| able.contains(node)) {
             return Plan { owner: Some(node), because: Reason::Ordered };
         }
-        if let Some(holder) = holder.filter(|holder| able.contains(holder))
+        let stays = holder.filter(|holder| able.contains(holder));
+        let best = able.iter().copied().min_by_key(|node| self.key(id, *node)).unwrap_or(first);
+        self.stay_or_move((id, group), holder, stays, first, best)
+    }
+
+    /// The plan of a group that does not ask for a comparison of all nodes: those preferred, then the least loaded, are
+    /// looked at in turn, up to the first that is able.
+    fn plan_ordinary(&self, id: GroupId, group: &Group, holder: Option<NodeId>) -> Option<Plan> {
+        let orders = &self.core.orders;
+        let ordinary = group.clone_of.is_none()
+            && group.reach != Reach::Best
+            && group.promise == Promise::AtMostOne
+            && orders.placed(id).is_none()
+            && orders.avoided(id).is_none();
+        if !ordinary {
+            return None;
+        }
+        let able = |node: &NodeId| self.ability(id, group, *node).is_ok();
+        let any = || match &group.only[..] {
+            [] => self.lightest.iter().map(|(.., node)| *node).find(able),
+            only => only.iter().copied().filter(able).min_by_key(|node| self.key(id, *node)),
+        };
+        let Some(best) = self.preferred(group).find(able).or_else(any) else {
+            return Some(self.nobody_able(id, group, holder));
+        };
+        Some(self.stay_or_move((id, group), holder, holder.filter(able), best, best))
+    }
+
+    /// Where a group goes that some node is able to serve: where it is, if that holder can go on, or to the best. `first`
+    /// comes first in the order of preference.
+    fn stay_or_move(
+        &self,
+        (id, group): (GroupId, &Group),
+        holder: Option<NodeId>,
+        able_holder: Option<NodeId>,
+        first: NodeId,
+        best: NodeId,
+    ) -> Plan {
+        if let Some(holder) = able_holder
             && !self.goes_back(id, group, holder, first)
         {
             return Plan { owner: Some(holder), because: Reason::Stays };
         }
-        if let Some(waited) = self.worth_waiting_for(id, group, holder, &order, first) {
+        if let Some(waited) = self.worth_waiting_for(id, group, holder, first) {
             return waited;
         }
-        self.best(id, group, &able, &order)
+        Plan { owner: Some(best), because: self.why_best(id, group, best) }
     }
 
     /// The nodes that can serve a group, best first.
-    fn able(&self, id: GroupId, group: &Group, order: &[NodeId]) -> Vec<NodeId> {
+    fn able(&self, id: GroupId, group: &Group) -> Vec<NodeId> {
         let mut able: Vec<NodeId> =
-            order.iter().copied().filter(|node| self.ability(id, group, *node).is_ok()).collect();
+            self.order(group).filter(|node| self.ability(id, group, *node).is_ok()).collect();
         if group.reach == Reach::Best {
             let best = able.iter().map(|node| self.core.reach_of(*node)).max().unwrap_or_default();
             able.retain(|node| self.core.reach_of(*node) == best);
@@ -334,7 +403,6 @@ impl Draft<'_> {
         id: GroupId,
         group: &Group,
         holder: Option<NodeId>,
-        order: &[NodeId],
         first: NodeId,
     ) -> Option<Plan> {
         if holder.is_some() || self.core.groups.get(&id).is_none_or(|tenure| tenure.seen_held) {
@@ -347,51 +415,36 @@ impl Draft<'_> {
             Some(Err(why @ Unable::NoMajority)) if young => Some(*why),
             Some(Err(_) | Ok(())) | None => None,
         };
-        let better = |node: &&NodeId| place(**node) < place(first) && self.core.may_own(group, **node);
-        let (node, why) = order.iter().filter(better).find_map(|node| Some((*node, comes(node)?)))?;
+        let better = |node: &NodeId| place(*node) < place(first) && self.core.may_own(group, *node);
+        let (node, why) =
+            self.preferred(group).filter(better).find_map(|node| Some((node, comes(&node)?)))?;
         Some(Plan { owner: None, because: nobody(node, why) })
     }
 
-    fn nobody_able(&self, id: GroupId, group: &Group, holder: Option<NodeId>, order: &[NodeId]) -> Plan {
+    fn nobody_able(&self, id: GroupId, group: &Group, holder: Option<NodeId>) -> Plan {
         let unable =
-            order.iter().find_map(|node| self.ability(id, group, *node).err().map(|why| (*node, why)));
+            self.order(group).find_map(|node| self.ability(id, group, node).err().map(|why| (node, why)));
         let (nearest, why) = unable.unwrap_or((self.core.me, Unable::Waits(id)));
         let stays =
             holder.filter(|holder| !matches!(self.nodes.get(holder), Some(Err(Unable::Leaving)) | None));
         Plan { owner: stays, because: nobody(nearest, why) }
     }
 
-    /// The first in the order of preference; among equals the one that owns the fewest groups.
-    fn best(&self, id: GroupId, group: &Group, able: &[NodeId], order: &[NodeId]) -> Plan {
-        let key = |node: &NodeId| {
-            let (place, name) = self.core.rank(id, *node);
-            (place, self.load(*node), name)
-        };
-        let Some(owner) = able.iter().copied().min_by_key(key) else { return Plan::NOBODY };
-        let place = self.core.rank(id, owner).0;
-        let because = if place >= group.prefer.len() {
-            Reason::FewestGroups
-        } else {
-            let before = order.iter().filter(|node| self.core.rank(id, **node).0 < place);
-            let passed = before
-                .filter_map(|node| self.ability(id, group, *node).err().map(|why| (*node, why)))
-                .next_back();
-            passed.map_or(Reason::Preferred, |(passed, because)| Reason::NextInOrder { passed, because })
-        };
-        Plan { owner: Some(owner), because }
+    /// The first in the order of preference comes first; among equals the one that owns the fewest groups.
+    fn key(&self, id: GroupId, node: NodeId) -> (usize, usize, usize) {
+        let (place, name) = self.core.rank(id, node);
+        (place, self.loads.get(&node).copied().unwrap_or_default(), name)
     }
 
-    /// How much a node owns: what was planned so far, and what it holds and is not planned yet. What goes with another group
-    /// weighs nothing: its leader would flee from where it has gone ahead.
-    fn load(&self, node: NodeId) -> usize {
-        let led =
-            |group: &GroupId| self.core.config.groups.get(group).is_some_and(|group| group.with.is_some());
-        let held = self
-            .holders
-            .iter()
-            .filter(|(group, holder)| **holder == node && !self.plans.contains_key(group) && !led(group))
-            .count();
-        held + self.owned.get(&node).copied().unwrap_or_default()
+    fn why_best(&self, id: GroupId, group: &Group, owner: NodeId) -> Reason {
+        let place = self.core.rank(id, owner).0;
+        if place >= group.prefer.len() {
+            return Reason::FewestGroups;
+        }
+        let before = self.preferred(group).filter(|node| self.core.rank(id, *node).0 < place);
+        let passed =
+            before.filter_map(|node| self.ability(id, group, node).err().map(|why| (node, why))).next_back();
+        passed.map_or(Reason::Preferred, |(passed, because)| Reason::NextInOrder { passed, because })
     }
 
     /// Where the group goes that this one goes with.

@@ -76,12 +76,23 @@ impl Core {
         let mut known = self.voters.all();
         known.extend(self.config.nodes.keys());
         known.remove(&self.me);
-        self.peers.retain(|node, _| known.contains(node));
+        let Self { peers, seen, peers_up, .. } = self;
+        peers.retain(|node, peer| {
+            let stays = known.contains(node);
+            if !stays {
+                *peers_up -= usize::from(peer.up());
+                seen.replace(*node, peer.shown.as_deref(), None);
+            }
+            stays
+        });
+        self.forget_votes();
         let now = self.now;
         let missing: Vec<NodeId> = known.into_iter().filter(|node| !self.peers.contains_key(node)).collect();
         for node in missing {
             self.peers.insert(node, Peer::new(now));
         }
+        let all: Vec<NodeId> = self.peers.keys().copied().collect();
+        all.into_iter().for_each(|node| self.note_majority(node));
     }
 }
 

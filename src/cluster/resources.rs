@@ -276,6 +276,7 @@ impl Core {
         }
         unit.busy = None;
         unit.looked = now;
+        self.probes -= usize::from(action == Action::Probe);
         self.changed = true;
         // Memory holds which warm resources run.
         self.touched = true;
@@ -367,7 +368,15 @@ impl Core {
         for (group, units) in groups {
             for index in (0..units).filter(|_| !owns_nothing) {
                 self.run(group, index, Action::Probe, fx);
+                self.probes += 1;
             }
+        }
+    }
+
+    /// While answers of others are awaited, one answer decides nothing but for its own group.
+    pub(super) fn stop_what_was_found(&mut self, group: GroupId, fx: &mut Effects) {
+        if self.groups.get(&group).is_some_and(|tenure| !tenure.is_probed()) {
+            self.stop_next(group, false, fx);
         }
     }
 
@@ -377,7 +386,7 @@ impl Core {
         let mut waits = false;
         for group in groups {
             let Some(tenure) = self.groups.get(&group) else { continue };
-            if tenure.units.iter().any(|unit| matches!(unit.busy, Some((_, Action::Probe)))) {
+            if tenure.is_probed() {
                 waits = true;
                 continue;
             }

@@ -147,18 +147,28 @@ impl Core {
     fn until_beat(&self) -> Span {
         let Some(last) = self.voice.last_at() else { return Span::ZERO };
         let regular = self.config.timing.keepalive - self.now.since(last);
-        if !self.has_news() {
+        if self.pace.rests.is_some() {
             return regular;
         }
         let held_back = self.voice.news_at.map_or(Span::ZERO, |at| HOLD_BACK - self.now.since(at));
-        regular.min(held_back)
+        if self.says_otherwise() {
+            regular.min(held_back)
+        } else if self.voice.greet {
+            regular.min(held_back.max(self.greeting_waits(self.now.since(last))))
+        } else {
+            regular
+        }
+    }
+
+    /// Whether somebody waits for a beat.
+    pub(super) fn has_news(&self) -> bool {
+        self.voice.greet || self.says_otherwise()
     }
 
     /// Whether the newest beat is out of date in anything but ages and sequence numbers.
-    fn has_news(&self) -> bool {
+    fn says_otherwise(&self) -> bool {
         let Some(last) = &self.voice.last else { return true };
-        self.voice.greet
-            || last.flags != self.flags()
+        last.flags != self.flags()
             || last.voters != self.voter_digests
             || !self.claims().eq(last.claims.iter().map(|(group, claim)| (*group, *claim)))
             || !self
@@ -220,8 +230,8 @@ impl Core {
     /// The claims of this node, in the order of their groups.
     pub(super) fn claims(&self) -> impl Iterator<Item = (GroupId, Claim)> {
         let lease = self.lease_length();
-        self.groups.iter().filter_map(move |(group, tenure)| {
-            let (epoch, phase) = tenure.claim()?;
+        self.claimed.keys().filter_map(move |group| {
+            let (epoch, phase) = self.groups.get(group)?.claim()?;
             Some((*group, Claim { epoch, phase, lease }))
         })
     }
@@ -273,6 +283,9 @@ impl Core {
     /// The last beat gives everything back, so it should arrive: the daemon stays until every peer that is up has shown
     /// that it did, or for some keepalives.
     pub(super) fn leave_if_done(&mut self, fx: &mut Effects) {
+        if self.leave.is_none() {
+            return;
+        }
         let idle = self.groups.values().all(|tenure| tenure.nothing_runs());
         let Some((newest, _)) = self.voice.newest() else { return };
         let said = self.voice.last.as_ref().is_some_and(|last| last.flags.leaving && last.claims.is_empty());

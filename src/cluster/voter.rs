@@ -126,45 +126,56 @@ impl Given {
 }
 
 impl Core {
-    /// A proven beat renews what was granted to its sender, or gives it back.
-    pub(super) fn hear_claims(&mut self, beat: &Beat) {
+    /// A proven beat renews what was granted to its sender, or gives it back. What was granted was claimed in the beat
+    /// before, if there was one.
+    pub(super) fn hear_claims(&mut self, before: Option<&Beat>, beat: &Beat) {
         let renews = self.peers.get(&beat.sender).is_some_and(super::Peer::up)
             || self.mutation.is(Mutant::RenewalForDeafPeer);
-        let own_lease = self.lease_length();
-        let own_length_counts = self.mutation.is(Mutant::VoterUsesOwnLease);
-        let shortens = self.mutation.is(Mutant::WordShortened);
-        let mut changed = false;
+        match before {
+            Some(before) => before.claims.keys().for_each(|group| self.hear_claim(*group, beat, renews)),
+            None => {
+                let given = self.voter.given.iter().filter(|(_, given)| given.grant.holder == beat.sender);
+                let groups: Vec<GroupId> = given.map(|(group, _)| *group).collect();
+                groups.into_iter().for_each(|group| self.hear_claim(group, beat, renews));
+            }
+        }
+    }
+
+    fn hear_claim(&mut self, group: GroupId, beat: &Beat, renews: bool) {
         let Self { voter, groups, .. } = self;
-        voter.given.retain(|group, given| {
-            if given.grant.holder != beat.sender {
-                return true;
+        let Some(given) = voter.given.get_mut(&group).filter(|given| given.grant.holder == beat.sender)
+        else {
+            return;
+        };
+        let Some(claim) = beat.claims.get(&group) else {
+            if let Some(tenure) = groups.get_mut(&group) {
+                tenure.last_heir = given.heir;
             }
-            let Some(claim) = beat.claims.get(group) else {
-                changed = true;
-                if let Some(tenure) = groups.get_mut(group) {
-                    tenure.last_heir = given.heir;
-                }
-                return false;
-            };
-            given.heir = beat.facts.handover.get(group).copied();
-            let older = (beat.incarnation, claim.epoch) < (given.grant.incarnation, given.grant.epoch);
-            if older || !renews || claim.lease > LONGEST_LEASE {
-                return true;
-            }
-            let lease = if own_length_counts { own_lease } else { claim.lease };
-            let (before, lasted) = (given.grant, given.lease);
-            let (epoch, sequence) = (claim.epoch, beat.sequence);
-            given.grant = Grant { holder: beat.sender, incarnation: beat.incarnation, epoch, sequence };
-            if shortens {
-                given.lease = lease;
-                given.renewed = self.now;
-            }
-            given.extend(lease, self.now);
-            changed |= !given.grant.repeats(&before) || given.lease != lasted;
-            true
-        });
-        self.touched |= changed;
-        self.changed |= changed;
+            voter.given.remove(&group);
+            self.touched = true;
+            self.changed = true;
+            return;
+        };
+        given.heir = beat.facts.handover.get(&group).copied();
+        let older = (beat.incarnation, claim.epoch) < (given.grant.incarnation, given.grant.epoch);
+        if older || !renews || claim.lease > LONGEST_LEASE {
+            return;
+        }
+        let own_length_counts = self.mutation.is(Mutant::VoterUsesOwnLease);
+        let lease = if own_length_counts { self.config.timing.deadtime } else { claim.lease };
+        let (before, lasted) = (given.grant, given.lease);
+        let (epoch, sequence) = (claim.epoch, beat.sequence);
+        given.grant = Grant { holder: beat.sender, incarnation: beat.incarnation, epoch, sequence };
+        if self.mutation.is(Mutant::WordShortened) {
+            given.lease = lease;
+            given.renewed = self.now;
+        }
+        given.extend(lease, self.now);
+        if !given.grant.repeats(&before) || given.lease != lasted {
+            self.touched = true;
+            self.changed = true;
+            self.pace.rests = None;
+        }
     }
 
     /// Grants end by themselves.

@@ -78,15 +78,15 @@ impl Core {
         let mut least: Option<T> = None;
         for set in self.voters.each() {
             let mut offers: Vec<T> = set.nodes.iter().filter_map(|node| offer(*node)).collect();
-            offers.sort_unstable_by(|a, b| b.cmp(a));
-            let needed = self.needed(set);
-            let granted = *offers.get(needed.checked_sub(1)?)?;
+            let place = self.needed(set).checked_sub(1).filter(|place| *place < offers.len())?;
+            let (_, granted, _) = offers.select_nth_unstable_by(place, |a, b| b.cmp(a));
+            let granted = *granted;
             least = Some(least.map_or(granted, |least| least.min(granted)));
         }
         least
     }
 
-    fn needed(&self, set: &VoterSet) -> usize {
+    pub(super) fn needed(&self, set: &VoterSet) -> usize {
         if self.mutation.is(Mutant::MajorityOfHalf) { (set.nodes.len() / 2).max(1) } else { set.majority() }
     }
 
@@ -95,6 +95,19 @@ impl Core {
         self.voters
             .each()
             .all(|set| set.nodes.iter().filter(|node| agrees(**node)).count() >= self.needed(set))
+    }
+
+    /// Whether these, in the order of nodes, are with `one` a majority of each set's voters.
+    pub(super) fn majority_among(&self, nodes: impl Iterator<Item = NodeId> + Clone, one: NodeId) -> bool {
+        self.voters.each().all(|set| {
+            let needed = self.needed(set) - usize::from(set.nodes.contains(&one));
+            let mut voters = set.nodes.iter().copied().peekable();
+            let votes = |node: &NodeId| {
+                while voters.next_if(|voter| voter < node).is_some() {}
+                voters.next_if_eq(node).is_some()
+            };
+            needed == 0 || nodes.clone().filter(votes).nth(needed - 1).is_some()
+        })
     }
 
     /// Whether a majority of the voters is up here, this node included.
@@ -136,6 +149,7 @@ impl Core {
     fn count(&mut self, wanted: VoterSets, fx: &mut Effects) {
         self.voters = wanted;
         self.voter_digests = self.voters.digests();
+        self.forget_votes();
         self.first_step_shown = None;
         self.changed = true;
         self.store(fx);

@@ -146,7 +146,9 @@ impl Taking<'_> {
             epoch_seen,
             raised,
             back_off,
-            quiet_since,
+            // Asked with the time of the newest pass.
+            quiet_since: _,
+            busy: _,
             seen_held,
             last_heir,
             released_at,
@@ -183,7 +185,7 @@ impl Taking<'_> {
             self.out.word(length.0);
         }
         self.future(back_off.map_or(Span::ZERO, |until| until.boot));
-        self.past(*quiet_since, core.patience(id));
+        self.past(tenure.quiet_at(core.pace.passed_at), core.patience(id));
         self.maybe_node(*last_heir);
         self.maybe_past(*released_at, self.horizon);
         self.maybe_past(*failed_at, group.failure_window);
