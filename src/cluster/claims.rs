@@ -288,8 +288,8 @@ impl Core {
     }
 
     /// Two of a pair can both have taken a group on evidence, and not hear each other: each sees the other's answers. The
-    /// one that ranks second yields; at once where both have just taken it, else when it goes on for a lease, for a machine
-    /// that wakes from a pause answers for the rest of its lease.
+    /// one that ranks second yields; at once where both have just taken it, or where the other answered from the first round
+    /// on; else when it goes on for a lease, for a machine that wakes from a pause answers for the rest of its lease.
     fn yield_to_answers(&mut self, group: GroupId, fx: &mut Effects) -> bool {
         let Some((other, since)) = self.rival_answers(group) else { return false };
         let Some(won_at) = self.groups.get(&group).map(|tenure| tenure.won_at) else { return false };
@@ -305,7 +305,7 @@ impl Core {
         }
         let lease = self.lease_length();
         let left = lease - self.now.at_least_since(since);
-        if left > Span::ZERO && self.now.since(won_at) > lease {
+        if left > Span::ZERO && self.now.since(won_at) > lease && !self.answered_at_first(since) {
             self.wake_in(left);
             return false;
         }

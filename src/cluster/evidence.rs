@@ -379,6 +379,12 @@ impl Core {
         self.evidence.watches.get(&interface)?.answering.get(&group).copied()
     }
 
+    /// Whether another answers for the address since the first round that was asked: so it held the group before this node
+    /// began to ask.
+    pub(super) fn answered_at_first(&self, since: Moment) -> bool {
+        self.evidence.watches.values().any(|watch| watch.active && watch.begun == since)
+    }
+
     /// Of a group that is held here on evidence: since when another machine answers for its address, too.
     pub(super) fn rival_answers(&self, group: GroupId) -> Option<(NodeId, Moment)> {
         let other =

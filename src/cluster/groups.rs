@@ -248,8 +248,8 @@ impl Core {
             self.tell(fx, Event::Stopping { group: *id, because: StopReason::LeftBehind, to: None });
         }
         let warm = memory.warm.iter().map(|place| (place, Runs::Yes));
-        let left_over = memory.left_over.iter().map(|place| (place, Runs::Unknown));
-        for ((group, place), runs) in warm.chain(left_over) {
+        let unsure = memory.unsure.iter().map(|place| (place, Runs::Unknown));
+        for ((group, place), runs) in warm.chain(unsure) {
             if let Some(unit) =
                 self.groups.get_mut(group).and_then(|tenure| tenure.units.get_mut(usize::from(*place)))
             {
@@ -505,10 +505,19 @@ impl Core {
         self.places(|_, unit, resource| resource.warm && unit.runs == Runs::Yes)
     }
 
-    /// Stopped in vain, or not stopped yet, with no claim that would say so.
-    pub(super) fn left_over(&self) -> BTreeSet<(GroupId, u16)> {
+    /// What no claim tells of: stopped in vain, or being repaired in a group that is held.
+    pub(super) fn unsure(&self) -> BTreeSet<(GroupId, u16)> {
         self.places(|tenure, unit, resource| {
-            !resource.warm && tenure.claim().is_none() && matches!(unit.runs, Runs::Stuck | Runs::Unknown)
+            let unsure = match tenure.state {
+                State::Held { .. } => unit.runs != Runs::Yes,
+                State::Idle => matches!(unit.runs, Runs::Stuck | Runs::Unknown),
+                State::Claiming { .. }
+                | State::Waiting { .. }
+                | State::Starting { .. }
+                | State::Stopping { .. }
+                | State::Blocked { .. } => false,
+            };
+            unsure && !resource.warm
         })
     }
 

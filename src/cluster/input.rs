@@ -58,8 +58,8 @@ pub struct Memory {
     pub claims: BTreeMap<GroupId, RememberedClaim>,
     /// The warm resources that ran here, by group and place in it.
     pub warm: BTreeSet<(GroupId, u16)>,
-    /// What may still run here although nothing of its group is claimed: it could not be stopped.
-    pub left_over: BTreeSet<(GroupId, u16)>,
+    /// What may run here or not: it could not be stopped, or is being repaired.
+    pub unsure: BTreeSet<(GroupId, u16)>,
     /// Operators' orders.
     pub orders: BTreeMap<Subject, Order>,
     /// The voter was still holding off: it begins anew.

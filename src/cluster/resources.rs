@@ -190,6 +190,14 @@ impl Core {
         if unit.busy.is_some() {
             return;
         }
+        if let Some(unit) = self.groups.get_mut(&group).and_then(|tenure| tenure.units.get_mut(index))
+            && unit.runs == Runs::Yes
+        {
+            unit.runs = Runs::Unknown;
+            self.touched = true;
+        }
+        // A daemon that is started again must know what was under repair.
+        self.remember(fx);
         match unit.runs {
             Runs::No => self.run(group, index, Action::Start, fx),
             Runs::Yes | Runs::Unknown | Runs::Failed => self.run(group, index, Action::Stop, fx),

@@ -263,7 +263,7 @@ impl Core {
             grants: self.voter.remembered(),
             claims: self.remembered_claims(),
             warm: self.warm_running(),
-            left_over: self.left_over(),
+            unsure: self.unsure(),
             orders: self.orders.all().clone(),
             hold_off: self.voter.holds_off(),
         };

@@ -506,6 +506,7 @@ impl World {
             Op::Flush { who } => {
                 let node = self.who(who);
                 self.note_elements_gone(node);
+                self.machines[node].flushed = Some(self.now);
                 self.machines[node].kernel.elements.clear();
             }
             Op::Replay { to, count } => {

@@ -118,8 +118,25 @@ impl World {
             }
             return;
         }
+        if self.by_evidence(nodes) && self.taken_at_once(nodes, group) {
+            if !known {
+                self.stats.bump("takers in the same moment, which evidence cannot see");
+            }
+            return;
+        }
         let [a, b] = nodes.map(|node| self.machines[node].name.clone());
         self.violate(1, format!("the elements of {group:?} stand on {a} and on {b}"));
+    }
+
+    /// Both raised it before the other's address was up and could answer a round; a lease later one has yielded.
+    fn taken_at_once(&self, nodes: [usize; 2], group: GroupId) -> bool {
+        let raised =
+            nodes.map(|node| self.machines[node].kernel.elements.get(&group).map_or(0, |e| e.raised));
+        let keepalive =
+            self.configs.iter().map(|config| config.timing.keepalive.as_micros()).max().unwrap_or(0);
+        let unseen = keepalive + 2_000 + self.agents_slow + 5_000;
+        let [earlier, later] = [raised[0].min(raised[1]), raised[0].max(raised[1])];
+        later - earlier <= unseen && self.now <= later + self.longest_lease
     }
 
     /// What is left of a lease after a pause; where two may hold on evidence, each must also have seen the other answer for
@@ -382,7 +399,9 @@ impl World {
             let exclusive = config.groups.values().any(|group| group.exclusive);
             config.nodes.len() == 2 && (exclusive || config.tiebreak.method == TiebreakMethod::Fence)
         });
-        let needed = as_vote || exclusive.any(|(group, _)| machine.kernel.elements.contains_key(group));
+        let thinks_it_stands = machine.flushed.is_some_and(|at| self.now <= at + self.longest_lease);
+        let stands = |group| thinks_it_stands || machine.kernel.elements.contains_key(group);
+        let needed = as_vote || exclusive.any(|(group, _)| stands(group));
         if !needed {
             let (a, b) = (machine.name.clone(), self.machines[target].name.clone());
             self.violate(2, format!("{a} fences {b} without need"));

@@ -82,6 +82,8 @@ pub(crate) struct Machine {
     pub(crate) boots: u64,
     pub(crate) paused: Option<Paused>,
     pub(crate) woke: Option<u64>,
+    /// When somebody emptied its kernel's table, which its daemon notices later.
+    pub(crate) flushed: Option<u64>,
     /// All its clocks stood still in that pause, so that it cannot know of it.
     pub(crate) unaware: bool,
     pub(crate) kernel: Kernel,
@@ -122,6 +124,7 @@ impl Machine {
             paused: None,
             woke: None,
             unaware: false,
+            flushed: None,
             kernel: Kernel {
                 boot: Clock::new(0, boot, plan.boot_ppm),
                 raw: Clock::new(0, raw, plan.raw_ppm),

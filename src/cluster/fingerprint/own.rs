@@ -35,7 +35,7 @@ impl Taking<'_> {
 
     pub(super) fn memory(&mut self, memory: Option<&Memory>) {
         self.out.flag(memory.is_some());
-        let Some(Memory { grants, claims, warm, left_over, orders, hold_off }) = memory else { return };
+        let Some(Memory { grants, claims, warm, unsure, orders, hold_off }) = memory else { return };
         self.out.flag(*hold_off);
         self.out.count(grants.len());
         for (group, RememberedGrant { holder, incarnation, epoch, sequence, lease }) in grants {
@@ -52,7 +52,7 @@ impl Taking<'_> {
             self.epoch(*group, *epoch);
             self.out.word(*phase as u64);
         }
-        for places in [warm, left_over] {
+        for places in [warm, unsure] {
             self.out.count(places.len());
             for (group, place) in places {
                 self.group(*group);
