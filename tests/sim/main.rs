@@ -141,8 +141,13 @@ fn search_seeds(words: &Words, seeds: u64) -> Tally {
     for number in &idle {
         println!("invariant {number} was never put to the test");
     }
+    let at_once = found.stats.counts.get(invariants::AT_ONCE).copied().unwrap_or(0);
+    let too_often = at_once > 1 + found.seeds / 10_000;
+    if too_often {
+        println!("{}: {at_once} of them are too many", invariants::AT_ONCE);
+    }
     let failed = found.failures.len() as u64;
-    Tally { passed: found.seeds - failed, failed: failed + idle.len() as u64 }
+    Tally { passed: found.seeds - failed, failed: failed + idle.len() as u64 + u64::from(too_often) }
 }
 
 fn headline(verdict: &Verdict) {
@@ -172,6 +177,7 @@ fn one_seed(words: &Words) -> Tally {
         timeline: words.has("--timeline"),
         beats: words.has("--beats"),
         record: true,
+        strict: mutant.is_some(),
         ..Options::default()
     };
     let plan = match mutant {

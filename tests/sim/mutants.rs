@@ -83,11 +83,12 @@ fn hunt(mutant: Mutant, seeds: u64) -> Found {
     let mut unclean = None;
     for number in 1..=seeds {
         let plan = plan(mutant, number);
-        let verdict = run_plan(&plan, Options { mutant: Some(mutant), ..Options::default() });
+        let true_core = Options { strict: true, ..Options::default() };
+        let verdict = run_plan(&plan, Options { mutant: Some(mutant), ..true_core });
         if verdict.violation.is_none() {
             continue;
         }
-        match run_plan(&plan, Options::default()).violation {
+        match run_plan(&plan, true_core).violation {
             None => return Found::Yes { number, verdict },
             Some(violation) => {
                 let what = format!("invariant {}: {}", violation.invariant, violation.what);

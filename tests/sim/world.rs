@@ -127,6 +127,8 @@ pub(crate) struct Options {
     pub(crate) beats: bool,
     /// Keep what the scenarios ask about.
     pub(crate) watch: bool,
+    /// Forgive no coincidence: what a mistake does is held against the true core in the same world.
+    pub(crate) strict: bool,
 }
 
 /// Something that scenarios can ask about.
