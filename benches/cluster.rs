@@ -5,6 +5,7 @@
 //! stopped and marked. It must never judge: a person does.
 
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "one effect is looked for")]
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -168,7 +169,7 @@ struct Cluster {
     timers: Vec<u64>,
     bytes: usize,
     beats: usize,
-    newest: Option<Arc<Beat>>,
+    newest: BTreeMap<NodeId, Arc<Beat>>,
     until: Instant,
 }
 
@@ -190,7 +191,7 @@ impl Cluster {
             timers: Vec::new(),
             bytes: 0,
             beats: 0,
-            newest: None,
+            newest: BTreeMap::new(),
             until,
         };
         let mut rng = Rng::new(1);
@@ -286,7 +287,7 @@ impl Cluster {
                 Effect::Send(beat) => {
                     self.bytes += size(&beat);
                     self.beats += 1;
-                    self.newest = Some(Arc::clone(&beat));
+                    self.newest.insert(beat.sender, Arc::clone(&beat));
                     self.sent += 1;
                     self.under_way.insert(self.sent, (at, beat));
                     self.queue.push(Reverse((self.now + Span(LATENCY_US), What::Arrives(self.sent))));
@@ -420,13 +421,11 @@ fn print_ratios(sizes: &[usize], real: Duration) {
         let mut cluster = Cluster::new(nodes, groups, Instant::now() + real);
         let agreed = cluster.run(Span::millis(LONGEST_MS), |cluster| cluster.held_once == groups);
         cluster.run(cluster.now + Span::millis(KEEPALIVE_MS * 5), |_| false);
-        cluster.forget_figures();
-        cluster.run(cluster.now + Span::millis(KEEPALIVE_MS * QUIET * 20), |_| false);
-        let step = median(&mut cluster.renewals).map(|step| step.saturating_sub(clock_costs()));
-        let (Some(beat), Some(step), true) = (cluster.newest.clone(), step, agreed) else {
+        let (Some(beat), true) = (cluster.newest.values().next().cloned(), agreed) else {
             println!("{nodes:>6} {groups:>7}  not agreed");
             continue;
         };
+        let step = stepping(&cluster);
         let (bytes, bare, opened) = opening(&beat);
         let ratio = |whole: u64| whole as f64 / bare as f64;
         println!(
@@ -438,11 +437,48 @@ fn print_ratios(sizes: &[usize], real: Duration) {
     println!();
 }
 
-/// What reading the clock twice adds to a step that is timed.
-fn clock_costs() -> u64 {
-    let mut empty: Vec<u64> =
-        (0..10_001).map(|_| u64::try_from(Instant::now().elapsed().as_nanos()).unwrap_or(u64::MAX)).collect();
-    median(&mut empty).unwrap_or_default()
+/// Median nanoseconds of a step with a beat that says nothing new and renews what is held: one node of a quiet cluster,
+/// many times over, to which its peers go on saying the same.
+fn stepping(cluster: &Cluster) -> u64 {
+    let holder = cluster.newest.values().max_by_key(|beat| beat.claims.len()).map(|beat| beat.sender);
+    let Some(place) = cluster.cores.iter().position(|core| Some(core.view().node) == holder) else {
+        return 0;
+    };
+    let me = cluster.cores[place].view().node;
+    let mut peers: Vec<Beat> =
+        cluster.newest.values().filter(|beat| beat.sender != me).map(|beat| (**beat).clone()).collect();
+    let mut copies: Vec<Core> =
+        (0..64 / cluster.cores.len() + 1).map(|_| cluster.cores[place].clone()).collect();
+    let (mut figures, mut effects) = (Vec::new(), Effects::new());
+    for _ in 0..301 {
+        let now = Moment::at(copies[0].next_deadline());
+        effects.clear();
+        copies.iter_mut().for_each(|core| core.step(now, Input::Timer, &mut effects));
+        let said = effects.iter().find_map(|effect| match effect {
+            Effect::Send(beat) => Some(beat.sequence),
+            _ => None,
+        });
+        for beat in &mut peers {
+            beat.sequence = Sequence(beat.sequence.0 + 1);
+            let Some(said) = said else { continue };
+            beat.heard.values_mut().for_each(|heard| heard.age = Span::ZERO);
+            beat.heard.entry(me).and_modify(|heard| heard.sequence = said);
+            beat.grants
+                .values_mut()
+                .filter(|grant| grant.holder == me)
+                .for_each(|grant| grant.sequence = said);
+        }
+        let say = |beat: &Beat| Input::Beat { link: LinkId(0), beat: Arc::new(beat.clone()) };
+        let mut inputs: Vec<Vec<Input>> = copies.iter().map(|_| peers.iter().map(say).collect()).collect();
+        effects.clear();
+        let steps = copies.len() * peers.len();
+        figures.push(time(steps as u64, || {
+            for (core, inputs) in copies.iter_mut().zip(&mut inputs) {
+                inputs.drain(..).for_each(|input| core.step(now, input, &mut effects));
+            }
+        }));
+    }
+    median(&mut figures).unwrap_or_default()
 }
 
 /// The bytes of a beat, and the median nanoseconds of opening it: bare, and with check and decoding.

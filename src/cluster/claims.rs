@@ -103,8 +103,7 @@ impl Core {
         if !self.able(group) {
             return false;
         }
-        let own = self.rank(group, self.me);
-        let before = self.config.nodes.keys().filter(|node| self.rank(group, **node) < own).count() as u64;
+        let before = self.rank_before_us(group);
         let wait =
             self.lease_length() * LEASES_TO_WIN + self.config.timing.keepalive * PATIENCE * (before + 1);
         let Some(tenure) = self.groups.get(&group) else { return false };

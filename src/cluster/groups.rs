@@ -270,7 +270,12 @@ impl Core {
             self.drive_probes(fx);
             return;
         }
-        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        let groups: Vec<GroupId> = self
+            .groups
+            .iter()
+            .filter(|(_, tenure)| !self.is_at_rest(tenure))
+            .map(|(group, _)| *group)
+            .collect();
         for group in groups {
             self.tell_fitness(group, fx);
             let Some(tenure) = self.groups.get(&group) else { continue };
@@ -284,6 +289,16 @@ impl Core {
             }
             self.drive_warm(group, fx);
         }
+    }
+
+    /// Nothing of it runs or is to run here, and it is as fit as was told: there is nothing to do for it.
+    fn is_at_rest(&self, tenure: &Tenure) -> bool {
+        tenure.state == State::Idle
+            && !tenure.outdated
+            && tenure.unfit_told.is_none()
+            && self.unfit(tenure).is_none()
+            && tenure.units.iter().all(Unit::is_stopped)
+            && !tenure.group.resources.iter().any(|resource| resource.warm)
     }
 
     /// What could not be stopped is tried again after each failure window.

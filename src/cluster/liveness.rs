@@ -121,11 +121,6 @@ impl Peer {
         self.newest.as_ref().map(|beat| (beat, self.heard_at))
     }
 
-    /// It has shown, in a beat that hears this life of ours, that it holds nothing of this group.
-    pub(super) fn has_shown_claimless(&self, group: GroupId) -> bool {
-        self.always_claimed.as_ref().is_some_and(|claimed| !claimed.contains(&group))
-    }
-
     pub(super) fn links(&self, now: Moment) -> BTreeMap<LinkId, LinkView> {
         let view = |path: &Path| LinkView {
             up: path.up,

@@ -155,6 +155,23 @@ impl Core {
         (place, self.place_of_name(node))
     }
 
+    /// How many nodes a group would rather have than this one.
+    pub(super) fn rank_before_us(&self, group: GroupId) -> u64 {
+        let prefer = self.config.groups.get(&group).map_or(&[][..], |group| &group.prefer);
+        let own = self.rank(group, self.me);
+        let known = |node: &&NodeId| self.names.contains_key(node);
+        let preferred: BTreeSet<&NodeId> = prefer.iter().filter(known).collect();
+        let before = preferred.iter().filter(|node| self.rank(group, ***node) < own).count();
+        if own.0 < prefer.len() {
+            return before as u64;
+        }
+        // Among those that are not preferred names decide.
+        let named_before = preferred.iter().filter(|node| self.place_of_name(***node) < own.1).count();
+        let before = before + own.1.min(self.names.len()) - named_before;
+        debug_assert_eq!(before, self.names.keys().filter(|node| self.rank(group, **node) < own).count());
+        before as u64
+    }
+
     fn is_led(&self, group: GroupId) -> bool {
         self.config.groups.get(&group).is_some_and(|group| group.with.is_some())
     }

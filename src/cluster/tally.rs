@@ -92,9 +92,15 @@ impl Core {
         };
         let own = own.filter(|_| self.voters.now.nodes.contains(&self.me)).and_then(|vote| self.left(vote));
         let left = |named: Sequence| self.voice.sent(named).and_then(|spoken| self.left(Vote::by(spoken)));
+        let needed = self.needed(&self.voters.now);
+        if let (&[(named, count)], Some(own)) = (votes, own)
+            && count < needed
+        {
+            // As in every healthy pair: only together are they a majority.
+            return (count + 1 >= needed).then(|| left(named)).flatten().map(|left| left.min(own));
+        }
         let others = || votes.iter().filter_map(|(named, count)| Some((left(*named)?, *count)));
         let offers = || others().chain(own.map(|left| (left, 1)));
-        let needed = self.needed(&self.voters.now);
         let enough = |least: &Span| {
             offers().filter(|(left, _)| left >= least).map(|(_, count)| count).sum::<usize>() >= needed
         };

@@ -4,7 +4,7 @@
 //! group's vote from here. It is written down before it is shown. One holder at a time; the own claim is a claim like any
 //! other (rule 8). A voter that has lost its memory holds off for the longest lease it ever granted (rule 10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::beat::{Beat, Claim, Grant, Phase};
 use crate::time::{Moment, Span};
@@ -247,12 +247,19 @@ impl Core {
                 });
             }
         }
+        let unclear = if self.voter.holds_off() { self.unclear() } else { None };
         for (group, applicants) in wanted {
-            self.give_grant(group, applicants, fx);
+            self.give_grant(group, applicants, unclear.as_ref(), fx);
         }
     }
 
-    fn give_grant(&mut self, group: GroupId, applicants: Vec<Applicant>, fx: &mut Effects) {
+    fn give_grant(
+        &mut self,
+        group: GroupId,
+        applicants: Vec<Applicant>,
+        unclear: Option<&BTreeSet<GroupId>>,
+        fx: &mut Effects,
+    ) {
         let heir = match self.voter.given.get(&group) {
             Some(given)
                 if given.grant.holder == self.me && self.own_claim_is_newer(group, given.grant.epoch) =>
@@ -267,7 +274,7 @@ impl Core {
         let now = self.now;
         let may = |applicant: &Applicant| {
             let fresh = now.at_least_since(applicant.received) < applicant.claim.lease;
-            fresh && applicant.claim.lease <= LONGEST_LEASE && self.may_grant(group, applicant.node)
+            fresh && applicant.claim.lease <= LONGEST_LEASE && self.may_grant(group, applicant.node, unclear)
         };
         let rank = |applicant: &Applicant| {
             // What is held already, here without our vote, is not torn away; then whom the last holder named.
@@ -288,7 +295,9 @@ impl Core {
         self.voter.given.insert(group, Given { grant, lease, renewed: best.received, heir: None });
         self.changed = true;
         self.touched = true;
-        self.store(fx);
+        if lease > self.stored.largest_lease {
+            self.store(fx);
+        }
     }
 
     fn own_claim_is_newer(&self, group: GroupId, epoch: Epoch) -> bool {
@@ -297,20 +306,24 @@ impl Core {
 
     /// While it holds off, a voter grants only what everybody who could own it has shown not to hold, in a beat that hears
     /// this life of ours: so nobody can still rest on a grant of the life before (rule 10).
-    fn may_grant(&self, group: GroupId, applicant: NodeId) -> bool {
+    fn may_grant(&self, group: GroupId, applicant: NodeId, unclear: Option<&BTreeSet<GroupId>>) -> bool {
         if !self.voter.holds_off() {
             return true;
         }
         let own_is_clear =
             applicant == self.me || self.groups.get(&group).is_none_or(|tenure| tenure.claim().is_none());
-        let voters = self.voters.all();
+        own_is_clear && unclear.is_some_and(|unclear| !unclear.contains(&group))
+    }
+
+    /// The groups that anybody else who could own them has not shown to let go of; `None`: somebody has shown nothing.
+    fn unclear(&self) -> Option<BTreeSet<GroupId>> {
         let others = self.config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(node, _)| node);
-        let strangers = voters.iter().filter(|node| !self.config.nodes.contains_key(node));
-        own_is_clear
-            && others
-                .chain(strangers)
-                .filter(|node| **node != self.me)
-                .all(|node| self.peers.get(node).is_some_and(|peer| peer.has_shown_claimless(group)))
+        let strangers = self.voters.members().filter(|node| !self.config.nodes.contains_key(node));
+        let mut unclear = BTreeSet::new();
+        for node in others.chain(strangers).filter(|node| **node != self.me) {
+            unclear.extend(self.peers.get(node)?.always_claimed.as_ref()?);
+        }
+        Some(unclear)
     }
 
     /// The longest lease that stands granted.

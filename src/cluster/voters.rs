@@ -62,8 +62,12 @@ impl VoterSets {
     }
 
     pub(super) fn all(&self) -> BTreeSet<NodeId> {
-        let before = self.before.iter().flat_map(|set| &set.nodes);
-        self.now.nodes.iter().chain(before).copied().collect()
+        self.members().copied().collect()
+    }
+
+    /// Of each set; one that is in both comes twice.
+    pub(super) fn members(&self) -> impl Iterator<Item = &NodeId> {
+        self.each().flat_map(|set| &set.nodes)
     }
 
     fn each(&self) -> impl Iterator<Item = &VoterSet> {

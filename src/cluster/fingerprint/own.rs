@@ -5,8 +5,7 @@ use super::*;
 impl Core {
     /// After so long a quiet this node steps in.
     fn patience(&self, group: GroupId) -> Span {
-        let own = self.rank(group, self.me);
-        let before = self.config.nodes.keys().filter(|node| self.rank(group, **node) < own).count() as u64;
+        let before = self.rank_before_us(group);
         self.config.timing.deadtime * 2 + self.config.timing.keepalive * 3 * (before + 1)
     }
 }
