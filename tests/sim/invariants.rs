@@ -143,13 +143,12 @@ impl World {
         later - earlier <= unseen && self.now <= later + self.longest_lease
     }
 
-    /// What is left of a lease after a pause; where two may hold on evidence, each must also have seen the other answer for
-    /// as long, in rounds that are a keepalive apart.
-    pub(crate) fn longest_remainder(&self) -> u64 {
-        let pairs = self.configs.iter().filter(|config| config.nodes.len() == 2);
-        let by_evidence = pairs.filter(|config| config.tiebreak.method == TiebreakMethod::Evidence);
-        let round = by_evidence.map(|config| config.timing.keepalive.as_micros()).max().unwrap_or(0);
-        (self.longest_lease + 2 * round) * 102 / 100 + 5_000
+    /// What is left of a lease after a pause; where this node may hold on evidence, each of the two must also have seen the
+    /// other answer for as long, in rounds that are a keepalive apart.
+    pub(crate) fn longest_remainder(&self, node: usize) -> u64 {
+        let keepalive = self.machines[node].config.timing.keepalive.as_micros();
+        let rounds = if self.by_evidence([node, node]) { 2 * keepalive } else { 0 };
+        (self.longest_lease + rounds) * 102 / 100 + 5_000
     }
 
     /// Whether what stands here stands from before a pause.
@@ -160,7 +159,7 @@ impl World {
         // Won after it woke, by answers to a beat from before, of which it cannot know how old it is.
         let asked_before =
             |woke| machine.unaware && ends <= woke + machine.config.timing.deadtime.as_micros();
-        let bound = self.longest_remainder();
+        let bound = self.longest_remainder(node);
         machine.woke.is_some_and(|woke| self.now <= woke + bound && (raised < woke || asked_before(woke)))
     }
 

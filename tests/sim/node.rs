@@ -368,7 +368,7 @@ impl World {
             format!("machine goes on, boot clock {}", if jumps { "ahead" } else { "as it stood" })
         });
         self.check_wake(node);
-        self.schedule(self.longest_remainder(), What::Remainder { node, woke: now });
+        self.schedule(self.longest_remainder(node), What::Remainder { node, woke: now });
         let (boots, life) = (self.machines[node].boots, self.machines[node].daemon.life);
         if self.machines[node].kernel.fed.is_some() {
             self.schedule(0, What::Watchdog { node, boots });
