@@ -126,8 +126,9 @@ fn measure(nodes: usize, groups: usize, real: Duration) -> Cost {
     if !agreed {
         return cost;
     }
-    // What the last change stirred up has settled after a few keepalives.
-    cluster.run(cluster.now + Span::millis(KEEPALIVE_MS * 5), |_| false);
+    // What the last change stirred up has settled after a few keepalives, and no voter holds off any more.
+    let begins = cluster.now.max(Span::millis(DEADTIME_MS)) + Span::millis(KEEPALIVE_MS * 5);
+    cluster.run(begins, |_| false);
     cluster.forget_figures();
     let began = cluster.now;
     cluster.run(began + Span::millis(KEEPALIVE_MS * QUIET), |_| false);

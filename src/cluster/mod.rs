@@ -268,6 +268,9 @@ impl Core {
                 if self.probes > 0 {
                     return self.stop_what_was_found(ticket.group, fx);
                 }
+                if self.gathers_answers() {
+                    return;
+                }
             }
             Input::Answer { round, from } => self.answered(round, from),
             Input::Carrier { interface, up } => self.carrier(interface, up, fx),

@@ -1,5 +1,5 @@
 //! When nothing is left to decide: what a core that rests does when only its beat is due, and when it gathers what many
-//! peers say before it decides.
+//! peers say, or the agents of many groups answer, before it decides.
 //!
 //! A core rests when every group stays where it is, nothing has changed, and the time at which one of them asks for
 //! something has not come. It still judges its peers, its grants and its leases whenever it wakes; and at least once in a
@@ -16,6 +16,12 @@ const FEW: usize = 8;
 
 /// For each peer of a crowd that is up, what it says is gathered for so long.
 const GATHER_EACH: Span = Span::micros(100);
+
+/// More groups than these are many: what their agents answer is weighed together.
+const FEW_GROUPS: usize = 64;
+
+/// For each of many groups, answers of agents are gathered for so long: about what it takes to decide about all of them.
+const GATHER_EACH_GROUP: Span = Span::micros(1);
 
 /// In a crowd, new lives are greeted within this part of a keepalive.
 const GREETINGS: u64 = 8;
@@ -54,9 +60,22 @@ impl Core {
 
     /// A beat said something new; whether it waits for what others will say.
     pub(super) fn gathers(&mut self) -> bool {
-        let Some(peers) = self.crowd().filter(|_| self.ready && !self.catching_up) else { return false };
+        self.crowd().is_some_and(|peers| self.decides_within(GATHER_EACH * peers))
+    }
+
+    /// An agent answered; whether that waits for what others will answer.
+    pub(super) fn gathers_answers(&mut self) -> bool {
+        let groups = self.groups.len();
+        groups > FEW_GROUPS && self.decides_within(GATHER_EACH_GROUP * groups as u64)
+    }
+
+    /// What is to be decided waits so long for more of it; whether it may.
+    fn decides_within(&mut self, wait: Span) -> bool {
+        if !self.ready || self.catching_up {
+            return false;
+        }
         let longest = self.config.timing.keepalive / GREETINGS;
-        let until = self.now.boot + (GATHER_EACH * peers).min(longest);
+        let until = self.now.boot + wait.min(longest);
         let until = *self.pace.decide_at.get_or_insert(until);
         self.pace.rests = None;
         self.deadline = self.deadline.min(until);
