@@ -9,6 +9,7 @@
 //! | [`config`] | text becomes a `Config`, or every mistake at once with its place |
 //! | [`wire`] | bytes become a `Beat`, or a counted reason why not |
 //! | [`cluster`] | the pure core: liveness, leases, evidence, planner, groups, journal |
+//! | [`net`] | the kernel's network: sockets, netlink, frames, the lease in nftables |
 //! | [`cli`] | the commands, one file each |
 //!
 //! `ARCHITECTURE.md` is the tour, `docs/protocol.md` the heart.
@@ -17,6 +18,7 @@ pub mod beat;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod net;
 pub mod rng;
 pub mod time;
 pub mod types;

@@ -1,0 +1,12 @@
+//! The kernel's network: what beats travel over, and what a lease lets through.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
+//! | `sys.rs` | the few calls that no crate wraps safely: the only `unsafe` of the house |
+//!
+//! Nothing here decides: it is told what to do, does it at once, and says what came of it. No call waits for anything but
+//! the kernel's answer to it.
+
+pub mod netlink;
+pub mod sys;

@@ -1,0 +1,71 @@
+//! The few calls that no crate wraps safely. The only `unsafe` of the house; each block says why it holds.
+#![allow(unsafe_code, reason = "this file is what the rest of the house does without it for")]
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+/// Makes the calling thread real-time (round robin), and whatever it forks ordinary again.
+pub fn real_time(priority: i32) -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: priority };
+    // SAFETY: the parameter outlives the call; 0 is the calling thread.
+    let failed = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const parameter)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Keeps what is touched from now on in memory.
+pub fn lock_memory() -> io::Result<()> {
+    // SAFETY: it takes flags only. MCL_ONFAULT: what is never touched needs no memory.
+    let failed = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A packet socket on one interface for one kind of frame (an `ETH_P_*` number), which never blocks. It is opened for no
+/// protocol and then bound, so that no frame of another interface gets in between.
+pub fn packet_socket(interface: u32, protocol: u16) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None::<SockProtocol>)?;
+    let address = link_address(interface, protocol)?;
+    // SAFETY: the address is a whole sockaddr_ll of the size that is passed.
+    let failed = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or_default(),
+        )
+    };
+    if failed == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
+}
+
+fn link_address(interface: u32, protocol: u16) -> io::Result<libc::sockaddr_ll> {
+    // SAFETY: every field is a number or an array of numbers, for which zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or_default();
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(address)
+}
+
+/// Lets only those frames in that a classic BPF program accepts; each instruction is (code, jump if true, jump if false,
+/// operand).
+pub fn attach_filter(socket: BorrowedFd<'_>, program: &[(u16, u8, u8, u32)]) -> io::Result<()> {
+    let mut filter: Vec<libc::sock_filter> =
+        program.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
+    let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    // SAFETY: the program points to `filter`, which outlives the call; the kernel copies and checks it.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or_default(),
+        )
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
