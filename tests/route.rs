@@ -33,12 +33,12 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn end(name: &str) -> End<'_> {
-    End { name, index: None, mac: None, namespace: None }
+    End { name, mac: None, namespace: None }
 }
 
 /// Two interfaces that are the ends of one cable, both up.
 fn cable(route: &mut Route) -> (Link, Link) {
-    route.add_veth(end("left"), end("right")).unwrap();
+    route.add_veth(end("left"), end("right"), None).unwrap();
     for name in ["left", "right"] {
         let index = route.link(name).unwrap().index;
         route.set_up(index, true).unwrap();
@@ -63,9 +63,9 @@ fn a_pair_of_interfaces_has_the_names_numbers_and_macs_it_was_given() {
     alone(|| {
         let mut route = Route::open().unwrap();
         let (left_mac, right_mac) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
-        let left = End { index: Some(11), mac: Some(left_mac), ..end("left") };
-        let right = End { index: Some(22), mac: Some(right_mac), ..end("right") };
-        route.add_veth(left, right).unwrap();
+        let left = End { mac: Some(left_mac), ..end("left") };
+        let right = End { mac: Some(right_mac), ..end("right") };
+        route.add_veth(left, right, Some((11, 22))).unwrap();
         let left = route.link("left").unwrap();
         let right = route.link("right").unwrap();
         assert_eq!((left.index, left.mac, left.peer), (11, Some(left_mac), Some(22)));
@@ -80,7 +80,7 @@ fn a_pair_of_interfaces_has_the_names_numbers_and_macs_it_was_given() {
 fn carrier_is_there_when_both_ends_are_up_and_lost_when_the_other_end_goes_down() {
     alone(|| {
         let mut route = Route::open().unwrap();
-        route.add_veth(end("left"), end("right")).unwrap();
+        route.add_veth(end("left"), end("right"), None).unwrap();
         let (left, right) = (route.link("left").unwrap().index, route.link("right").unwrap().index);
         route.set_up(left, true).unwrap();
         let link = route.link_at(left).unwrap();
@@ -106,8 +106,8 @@ fn an_end_is_made_in_another_namespace_and_a_link_moves_there() {
         })
         .join()
         .unwrap();
-        let right = End { index: Some(77), namespace: Some(there.as_fd()), ..end("eth0") };
-        route.add_veth(end("left"), right).unwrap();
+        let right = End { namespace: Some(there.as_fd()), ..end("eth0") };
+        route.add_veth(end("left"), right, Some((66, 77))).unwrap();
         assert!(matches!(route.link("eth0"), Err(RouteError::NoLink { .. })));
         assert_eq!(other.link("eth0").unwrap().index, 77);
         other.move_link(77, home.as_fd()).unwrap();
@@ -169,7 +169,8 @@ fn addresses_come_back_as_they_were_added_and_adding_one_that_stands_is_success(
                 route.delete_address(address).unwrap();
             }
         }
-        let left_over = |address: &Address| [ip("10.1.0.7"), ip("10.2.0.7"), ip("fd00::7")].contains(&address.address);
+        let left_over =
+            |address: &Address| [ip("10.1.0.7"), ip("10.2.0.7"), ip("fd00::7")].contains(&address.address);
         assert!(!route.addresses().unwrap().iter().any(left_over));
     });
 }
@@ -179,27 +180,31 @@ fn five_hundred_addresses_stand_after_one_call_and_are_gone_after_another() {
     alone(|| {
         let mut route = Route::open().unwrap();
         let (left, _) = cable(&mut route);
-        let some: Vec<_> = (0..500_u16)
-            .map(|at| {
-                let [high, low] = at.to_be_bytes();
-                let v4 = IpAddr::from([10, 9, high, low]);
-                let v6 = ip(&format!("fd00:9::{at:x}"));
-                Address::new(left.index, if at % 2 == 0 { v4 } else { v6 }, if at % 2 == 0 { 16 } else { 64 })
-            })
-            .collect();
-        let start = Instant::now();
-        assert!(route.add_addresses(&some).unwrap().is_empty());
-        let added = start.elapsed();
-        let count = |route: &mut Route| {
-            let all = route.addresses().unwrap();
-            some.iter().filter(|wanted| all.iter().any(|found| found.address == wanted.address)).count()
-        };
-        assert_eq!(count(&mut route), 500);
-        let start = Instant::now();
-        assert!(route.delete_addresses(&some).unwrap().is_empty());
-        println!("500 addresses: added in {added:?}, deleted in {:?}", start.elapsed());
-        assert_eq!(count(&mut route), 0);
-        assert!(route.delete_addresses(&some).unwrap().is_empty(), "missing ones are deleted");
+        for (network, prefix) in [("10.9", 16), ("fd00:9:", 64)] {
+            let some: Vec<_> = (0..500_u16)
+                .map(|at| {
+                    if prefix == 16 {
+                        format!("{network}.{}.{}", at / 250, at % 250)
+                    } else {
+                        format!("{network}:{at:x}")
+                    }
+                })
+                .map(|text| Address::new(left.index, ip(&text), prefix))
+                .collect();
+            let start = Instant::now();
+            assert!(route.add_addresses(&some).unwrap().is_empty());
+            let added = start.elapsed();
+            let count = |route: &mut Route| {
+                let all = route.addresses().unwrap();
+                some.iter().filter(|wanted| all.iter().any(|found| found.address == wanted.address)).count()
+            };
+            assert_eq!(count(&mut route), 500);
+            let start = Instant::now();
+            assert!(route.delete_addresses(&some).unwrap().is_empty());
+            println!("500 addresses of {network}: added in {added:?}, deleted in {:?}", start.elapsed());
+            assert_eq!(count(&mut route), 0);
+            assert!(route.delete_addresses(&some).unwrap().is_empty(), "missing ones are deleted");
+        }
     });
 }
 
@@ -314,8 +319,12 @@ fn default_gateways_are_those_of_the_interface_in_both_families() {
         }
         assert_eq!(route.default_gateways(left.index).unwrap(), [v4, v6]);
         assert_eq!(route.default_gateways(right.index).unwrap(), []);
-        let refused = route.add_default_route(Gateway { index: right.index, address: ip("10.7.0.1") }).unwrap_err();
-        assert!(refused.to_string().starts_with("cannot add the default route by 10.7.0.1 on right: "), "{refused}");
+        let refused =
+            route.add_default_route(Gateway { index: right.index, address: ip("10.7.0.1") }).unwrap_err();
+        assert!(
+            refused.to_string().starts_with("cannot add the default route by 10.7.0.1 on right: "),
+            "{refused}"
+        );
     });
 }
 
@@ -366,7 +375,8 @@ fn changes_of_links_and_addresses_are_told() {
         watch.changes(|change| told.push(change)).unwrap();
         assert_eq!(told, [], "nothing has changed");
         let (left, right) = cable(&mut route);
-        let address = Address { label: Some("left:a".to_owned()), ..Address::new(left.index, ip("10.1.0.7"), 24) };
+        let address =
+            Address { label: Some("left:a".to_owned()), ..Address::new(left.index, ip("10.1.0.7"), 24) };
         route.add_address(&address).unwrap();
         route.delete_address(&address).unwrap();
         route.set_up(right.index, false).unwrap();
@@ -375,7 +385,8 @@ fn changes_of_links_and_addresses_are_told() {
             watch.changes(|change| told.push(change)).unwrap();
             let lost = |change: &Change| matches!(change, Change::Link(link) if link.name == "left" && link.up && !link.carrier);
             let position = told.iter().rposition(lost)?;
-            let had = |change: &Change| matches!(change, Change::Link(link) if link.name == "left" && link.carrier);
+            let had =
+                |change: &Change| matches!(change, Change::Link(link) if link.name == "left" && link.carrier);
             told[..position].iter().any(had).then_some(())
         });
         let broadcast = Some(Ipv4Addr::new(10, 1, 0, 255));
@@ -402,8 +413,7 @@ fn a_port_that_leaves_its_bridge_is_not_told_as_a_link_that_is_gone() {
         route.set_master(left.index, None).unwrap();
         let mut told = Vec::new();
         watch.changes(|change| told.push(change)).unwrap();
-        let left_the_bridge =
-            |change: &Change| matches!(change, Change::Link(link) if link.name == "left" && link.master.is_none());
+        let left_the_bridge = |change: &Change| matches!(change, Change::Link(link) if link.name == "left" && link.master.is_none());
         assert!(told.iter().any(left_the_bridge), "{told:?}");
         assert!(!told.iter().any(|change| matches!(change, Change::LinkGone(_))), "{told:?}");
     });
@@ -415,8 +425,9 @@ fn changes_that_were_lost_are_said_to_be() {
         let mut route = Route::open().unwrap();
         let (left, _) = cable(&mut route);
         let mut watch = Watch::open().unwrap();
-        let some: Vec<_> =
-            (1..1_000).map(|at| Address::new(left.index, ip(&format!("10.7.{}.{}", at / 250, at % 250)), 16)).collect();
+        let some: Vec<_> = (1..1_000)
+            .map(|at| Address::new(left.index, ip(&format!("10.7.{}.{}", at / 250, at % 250)), 16))
+            .collect();
         for _ in 0..10 {
             assert!(route.add_addresses(&some).unwrap().is_empty());
             assert!(route.delete_addresses(&some).unwrap().is_empty());
@@ -424,11 +435,12 @@ fn changes_that_were_lost_are_said_to_be() {
         let mut everything = 0;
         eventually(|| {
             let mut count = 0;
-            watch.changes(|change| {
-                count += 1;
-                everything += usize::from(change == Change::Everything);
-            })
-            .unwrap();
+            watch
+                .changes(|change| {
+                    count += 1;
+                    everything += usize::from(change == Change::Everything);
+                })
+                .unwrap();
             (count == 0).then_some(())
         });
         assert!(everything > 0, "twenty thousand changes fit in no buffer");

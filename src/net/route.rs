@@ -85,7 +85,9 @@ fn mend(error: &io::Error) -> &'static str {
         Some(libc::ENETDOWN) => "the interface is down: set it up first",
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => "no route leads there: look at `ip route`",
         Some(libc::EEXIST) => "there is one already: delete it first, or choose another name",
-        Some(libc::EOPNOTSUPP) => "this kernel does not know it: load the module, or take a kernel that has it",
+        Some(libc::EOPNOTSUPP) => {
+            "this kernel does not know it: load the module, or take a kernel that has it"
+        }
         Some(libc::EINTR) => "it changes faster than it can be read: look at `ip monitor` for who changes it",
         Some(libc::ENOBUFS | libc::ENOMEM) => "the kernel is short of memory: free some",
         _ => "look at `dmesg` for what the kernel says of it",

@@ -17,7 +17,9 @@ pub struct SysctlError {
 
 fn mend(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "this kernel or interface has no such setting: look for it with `sysctl -a`",
+        io::ErrorKind::NotFound => {
+            "this kernel or interface has no such setting: look for it with `sysctl -a`"
+        }
         io::ErrorKind::PermissionDenied => "run as root, and where /proc/sys may be written",
         io::ErrorKind::InvalidInput => "write a value that the setting may have",
         _ => "look at `dmesg` for what the kernel says of it",

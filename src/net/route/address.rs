@@ -89,9 +89,9 @@ impl Address {
             IpAddr::V6(_) => message.attr(FLAGS, &NO_DAD.to_ne_bytes()),
             IpAddr::V4(v4) => {
                 let broadcast = self.broadcast.or_else(|| network_broadcast(v4, self.prefix));
-                let message = broadcast.iter().fold(message, |message, broadcast| {
-                    message.attr(BROADCAST, &broadcast.octets())
-                });
+                let message = broadcast
+                    .iter()
+                    .fold(message, |message, broadcast| message.attr(BROADCAST, &broadcast.octets()));
                 self.label.iter().fold(message, |message, label| message.text(LABEL, label))
             }
         }
@@ -134,7 +134,10 @@ impl Route {
     }
 
     /// Deletes addresses in as few calls as can be. Those that failed come back by their places; the others are gone.
-    pub fn delete_addresses(&mut self, addresses: &[Address]) -> Result<Vec<(usize, RouteError)>, RouteError> {
+    pub fn delete_addresses(
+        &mut self,
+        addresses: &[Address],
+    ) -> Result<Vec<(usize, RouteError)>, RouteError> {
         let gone = |error: &io::Error| {
             matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENODEV | libc::ENXIO))
         };
@@ -152,8 +155,8 @@ impl Route {
         for (chunk, some) in addresses.chunks(AT_ONCE).enumerate() {
             let messages = some.iter().map(&message).collect();
             let answers = self.netlink.pipeline(messages);
-            let answers =
-                answers.map_err(|error| RouteError::new(format!("{verb} {} addresses", some.len()), error))?;
+            let answers = answers
+                .map_err(|error| RouteError::new(format!("{verb} {} addresses", some.len()), error))?;
             for (place, error) in answers.into_iter().filter(|(_, error)| !is_success(error)) {
                 let address = &some[place];
                 let what = format!("{verb} {address} on {}", self.name_of(address.index));

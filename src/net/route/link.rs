@@ -76,8 +76,6 @@ pub struct Link {
 pub struct End<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its number; `None`: the kernel's choice. Ends with the same number look like one interface to some programs.
-    pub index: Option<u32>,
     /// Its address; `None`: the kernel's choice.
     pub mac: Option<Mac>,
     /// The namespace where it is made; `None`: here.
@@ -124,9 +122,16 @@ impl Route {
         }
     }
 
-    /// Makes two interfaces that are the ends of one cable; both are down.
-    pub fn add_veth(&mut self, end: End<'_>, peer: End<'_>) -> Result<(), RouteError> {
-        let message = Message::new(NEWLINK, CREATE | EXCLUSIVE, &info(end.index.unwrap_or(0), 0, 0));
+    /// Makes two interfaces that are the ends of one cable; both are down. The numbers are of the kernel's choice unless
+    /// both are given; ends with the same number, in two namespaces, look like one interface to some programs.
+    pub fn add_veth(
+        &mut self,
+        end: End<'_>,
+        peer: End<'_>,
+        numbers: Option<(u32, u32)>,
+    ) -> Result<(), RouteError> {
+        let (number, peer_number) = numbers.unwrap_or_default();
+        let message = Message::new(NEWLINK, CREATE | EXCLUSIVE, &info(number, 0, 0));
         let message = message.text(IFNAME, end.name);
         let message = end.mac.iter().fold(message, |message, mac| message.attr(ADDRESS, &mac.0));
         let message =
@@ -134,7 +139,7 @@ impl Route {
         let message = message.nest(LINKINFO, |link_info| {
             link_info.text(KIND, "veth").nest(DATA, |data| {
                 data.nest(VETH_PEER, |other| {
-                    other.raw(&info(peer.index.unwrap_or(0), 0, 0)).text(IFNAME, peer.name);
+                    other.raw(&info(peer_number, 0, 0)).text(IFNAME, peer.name);
                     if let Some(mac) = peer.mac {
                         other.attr(ADDRESS, &mac.0);
                     }
