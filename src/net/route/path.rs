@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::super::netlink::{CREATE, Message, REPLACE, attribute};
 use super::{
-    FAMILY_IPV4, FAMILY_IPV6, Mac, Route, RouteError, address_in, family_of, number, number_at, octets, whole,
+    Address, FAMILY_IPV4, FAMILY_IPV6, Mac, Route, RouteError, address_in, family_of, number, number_at,
+    octets, whole,
 };
 
 const NEWROUTE: u16 = 24;
@@ -81,23 +82,24 @@ pub struct Neighbour {
 impl Route {
     /// How packets get to this address, by the rules and tables of this namespace. `None`: no route leads there.
     pub fn path_to(&mut self, address: IpAddr) -> Result<Option<Path>, RouteError> {
+        // The route of an own address leads to the loopback, and of IPv6 comes a moment after the address: only the
+        // address itself knows where it belongs.
+        if let Some(own) = self.addresses()?.into_iter().find(|own| own.address == address) {
+            let Address { index, prefix, .. } = own;
+            return Ok(Some(Path { index, prefix, gateway: None, source: Some(address), local: true }));
+        }
         let mut fixed = [0; ROUTE_FIXED];
         (fixed[0], fixed[1]) = (family_of(address), whole(address));
         fixed[8..].copy_from_slice(&MATCH.to_ne_bytes());
         let message = Message::new(GETROUTE, 0, &fixed).attr(DESTINATION, &octets(address));
         let mut found = None;
-        let done = self.netlink.ask(message, |_, body| found = Path::read(body));
-        let path = match done {
-            Ok(()) => found,
+        match self.netlink.ask(message, |_, body| found = Path::read(body)) {
+            Ok(()) => Ok(found),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
-                None
+                Ok(None)
             }
-            Err(error) => return Err(RouteError::new(format!("find the route to {address}"), error)),
-        };
-        let Some(path) = path.filter(|path| path.local) else { return Ok(path) };
-        // The route of an own address leads to the loopback: only the address itself knows where it belongs.
-        let own = self.addresses()?.into_iter().find(|own| own.address == address);
-        Ok(Some(own.map_or(path, |own| Path { index: own.index, prefix: own.prefix, ..path })))
+            Err(error) => Err(RouteError::new(format!("find the route to {address}"), error)),
+        }
     }
 
     /// The default gateways of an interface, of both families, in the main table.
