@@ -3,10 +3,14 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
+//! | `route.rs` | links, addresses, routes, neighbours: what `ip` shows and changes |
+//! | `sysctl.rs` | settings of the kernel's network |
 //! | `sys.rs` | the few calls that no crate wraps safely: the only `unsafe` of the house |
 //!
 //! Nothing here decides: it is told what to do, does it at once, and says what came of it. No call waits for anything but
 //! the kernel's answer to it.
 
 pub mod netlink;
+pub mod route;
 pub mod sys;
+pub mod sysctl;

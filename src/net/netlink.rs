@@ -18,6 +18,9 @@ const HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
+/// "What was listed changed meanwhile."
+const DUMP_INTERRUPTED: u16 = 0x10;
+
 /// "This is a request."
 pub const REQUEST: u16 = 1;
 /// "Say how it went."
@@ -166,6 +169,7 @@ pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
 #[derive(Clone, Copy, Debug)]
 struct Answer<'a> {
     kind: u16,
+    flags: u16,
     sequence: u32,
     body: &'a [u8],
 }
@@ -175,10 +179,11 @@ fn answers(bytes: &[u8]) -> impl Iterator<Item = Answer<'_>> {
     std::iter::from_fn(move || {
         let length = usize::try_from(u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?)).ok()?;
         let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
+        let flags = u16::from_ne_bytes(rest.get(6..8)?.try_into().ok()?);
         let sequence = u32::from_ne_bytes(rest.get(8..12)?.try_into().ok()?);
         let body = rest.get(HEADER..length)?;
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Answer { kind, sequence, body })
+        Some(Answer { kind, flags, sequence, body })
     })
 }
 
@@ -248,32 +253,67 @@ impl Netlink {
     }
 
     /// Asks for one thing, and waits until it is done.
-    pub fn request(&mut self, mut message: Message) -> io::Result<()> {
+    pub fn request(&mut self, message: Message) -> io::Result<()> {
+        self.ask(message, |_, _| {})
+    }
+
+    /// Asks for one thing; what comes back before the end is its kind and what follows the header.
+    pub fn ask(&mut self, message: Message, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        self.exchange(message, ACK, each)
+    }
+
+    /// Asks for all of something; each of them is its kind and what follows the header. `Interrupted`: it changed
+    /// meanwhile, so the list may have holes, and must be asked for again.
+    pub fn dump(&mut self, message: Message, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        self.exchange(message, DUMP, each)
+    }
+
+    fn exchange(
+        &mut self,
+        mut message: Message,
+        flags: u16,
+        mut each: impl FnMut(u16, &[u8]),
+    ) -> io::Result<()> {
         let sequence = self.next_sequence();
-        message.finish(sequence, ACK);
+        message.finish(sequence, flags);
         self.send(&message.bytes)?;
+        let mut interrupted = false;
         loop {
             let length = self.receive()?;
-            let done = answers(&self.buffer[..length])
-                .filter(|answer| answer.sequence == sequence)
-                .find_map(|a| verdict(&a));
-            if let Some(done) = done {
-                return done;
+            for answer in answers(&self.buffer[..length]).filter(|answer| answer.sequence == sequence) {
+                interrupted |= answer.flags & DUMP_INTERRUPTED != 0;
+                match verdict(&answer) {
+                    Some(Ok(())) if interrupted => return Err(io::ErrorKind::Interrupted.into()),
+                    Some(done) => return done,
+                    None => each(answer.kind, answer.body),
+                }
             }
         }
     }
 
-    /// Asks for all of something; each of them is its kind and what follows the header.
-    pub fn dump(&mut self, mut message: Message, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
-        let sequence = self.next_sequence();
-        message.finish(sequence, DUMP);
-        self.send(&message.bytes)?;
+    /// Asks for several things that don't hang together, in one call of the system. Says which of them failed, by their
+    /// places, and why; the others have happened.
+    pub fn pipeline(&mut self, messages: Vec<Message>) -> io::Result<Vec<(usize, io::Error)>> {
+        let Some(last) = messages.len().checked_sub(1) else { return Ok(Vec::new()) };
+        let (first_sequence, mut bytes) = (self.sequence.wrapping_add(1), Vec::new());
+        for (at, mut message) in messages.into_iter().enumerate() {
+            // The kernel works them off in order, and says unasked what fails: the last answer ends them all.
+            message.finish(self.next_sequence(), if at == last { ACK } else { 0 });
+            bytes.extend_from_slice(&message.bytes);
+        }
+        self.send(&bytes)?;
+        let mut failed = Vec::new();
         loop {
             let length = self.receive()?;
-            for answer in answers(&self.buffer[..length]).filter(|answer| answer.sequence == sequence) {
-                match verdict(&answer) {
-                    Some(done) => return done,
-                    None => each(answer.kind, answer.body),
+            for answer in answers(&self.buffer[..length]) {
+                let place =
+                    usize::try_from(answer.sequence.wrapping_sub(first_sequence)).unwrap_or(usize::MAX);
+                let Some(verdict) = verdict(&answer).filter(|_| place <= last) else { continue };
+                if let Err(error) = verdict {
+                    failed.push((place, error));
+                }
+                if place == last {
+                    return Ok(failed);
                 }
             }
         }
