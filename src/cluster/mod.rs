@@ -58,6 +58,7 @@ pub use fingerprint::{Fingerprint, Frame, Print};
 pub use input::*;
 pub use lease::{KERNEL_TICK, margin};
 pub use mutant::Mutant;
+pub use planner::Ability;
 pub use record::{Recording, replay};
 pub use view::*;
 

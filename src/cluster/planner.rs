@@ -2,6 +2,8 @@
 //!
 //! It only proposes. A wrong or divided plan costs a useless move, never safety: that is the voters' business.
 
+mod able;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::beat::{Phase, Unfit};
@@ -9,6 +11,8 @@ use crate::config::{Group, Promise, Reach};
 use crate::types::{GroupId, NodeId};
 
 use super::{Core, Effects, Event, Liveness, Mutant, Reason, Unable};
+
+pub use able::Ability;
 
 /// Who should own a group, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

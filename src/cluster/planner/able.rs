@@ -1,0 +1,50 @@
+//! Who could serve each group now, and who could not and why: for the status, and for whoever asks what a pulled plug
+//! would do. It only reads what the planner goes by, and decides nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Group, Promise};
+use crate::types::{GroupId, NodeId};
+
+use super::super::{Core, Unable};
+
+/// A group, by what the planner goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ability {
+    /// Everything of it runs, somewhere.
+    pub served: bool,
+    /// The nodes that may own it by the configuration, in the order of preference; and why one can't now.
+    pub nodes: Vec<(NodeId, Option<Unable>)>,
+}
+
+impl Core {
+    /// Of every group of the configuration.
+    pub fn abilities(&self) -> BTreeMap<GroupId, Ability> {
+        let base: BTreeMap<NodeId, Result<(), Unable>> =
+            self.owners.iter().map(|node| (*node, self.base_ability(*node))).collect();
+        let groups = self.config.groups.iter();
+        groups.map(|(id, group)| (*id, self.ability_of(*id, group, &base))).collect()
+    }
+
+    fn ability_of(&self, id: GroupId, group: &Group, base: &BTreeMap<NodeId, Result<(), Unable>>) -> Ability {
+        let mut owners: Vec<NodeId> =
+            self.owners.iter().copied().filter(|node| self.may_own(group, *node)).collect();
+        owners.sort_by_key(|node| self.rank(id, *node));
+        let why = |node: NodeId| match base.get(&node) {
+            None => Some(Unable::NotAllowed),
+            Some(Err(Unable::NoMajority)) if group.promise == Promise::AtLeastOne => {
+                self.ability(id, group, node).err()
+            }
+            Some(Err(why)) => Some(*why),
+            Some(Ok(())) => self.ability(id, group, node).err(),
+        };
+        let avoided = self.orders.avoided(id);
+        let nodes = owners.into_iter().map(|node| {
+            let avoided = (avoided == Some(node)).then_some(Unable::Avoided);
+            (node, why(node).or(avoided))
+        });
+        Ability { served: self.is_served(id), nodes: nodes.collect() }
+    }
+}
