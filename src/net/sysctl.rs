@@ -16,12 +16,10 @@ pub struct SysctlError {
 }
 
 fn mend(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            "this kernel or interface has no such setting: look for it with `sysctl -a`"
-        }
-        io::ErrorKind::PermissionDenied => "run as root, and where /proc/sys may be written",
-        io::ErrorKind::InvalidInput => "write a value that the setting may have",
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => "this kernel or interface has no such setting: look for it with `sysctl -a`",
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => "run as root, and where /proc/sys may be written",
+        Some(libc::EINVAL) => "write a value that the setting may have",
         _ => "look at `dmesg` for what the kernel says of it",
     }
 }

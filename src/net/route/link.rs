@@ -14,7 +14,7 @@ const ADDRESS: u16 = 1;
 const IFNAME: u16 = 3;
 const MTU: u16 = 4;
 const PEER: u16 = 5;
-const MASTER: u16 = 10;
+const PORT_OF: u16 = 10;
 const LINKINFO: u16 = 18;
 const KIND: u16 = 1;
 const DATA: u16 = 2;
@@ -66,7 +66,7 @@ pub struct Link {
     /// `veth`, `bridge`, `vlan`...; `None`: hardware, or the loopback.
     pub kind: Option<String>,
     /// The bridge or bond that it is a port of.
-    pub master: Option<u32>,
+    pub port_of: Option<u32>,
     /// Of a veth: the other end's number, in the other end's namespace.
     pub peer: Option<u32>,
 }
@@ -170,11 +170,11 @@ impl Route {
     }
 
     /// Makes an interface a port of a bridge or bond; `None`: of none.
-    pub fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<(), RouteError> {
+    pub fn set_port_of(&mut self, index: u32, bridge: Option<u32>) -> Result<(), RouteError> {
         let message = Message::new(NEWLINK, 0, &info(index, 0, 0));
-        let done = self.netlink.request(message.attr(MASTER, &master.unwrap_or(0).to_ne_bytes()));
-        self.refused(done, index, |name| match master {
-            Some(master) => format!("make {name} a port of interface {master}"),
+        let done = self.netlink.request(message.attr(PORT_OF, &bridge.unwrap_or(0).to_ne_bytes()));
+        self.refused(done, index, |name| match bridge {
+            Some(bridge) => format!("make {name} a port of interface {bridge}"),
             None => format!("take {name} out of its bridge"),
         })
     }
@@ -215,7 +215,7 @@ impl Link {
             mtu: find(MTU).and_then(number).unwrap_or(0),
             peer: find(PEER).and_then(number).filter(|_| kind.as_deref() == Some("veth")),
             kind,
-            master: find(MASTER).and_then(number),
+            port_of: find(PORT_OF).and_then(number),
         })
     }
 }
