@@ -6,8 +6,8 @@ use systole::net::lease::{KernelLease, LeaseError};
 use systole::time::Span;
 use systole::types::GroupId;
 
-use super::Test;
-use super::world::{MAIL, TABLE, VIP, VIP6, WEB, groups, ip, lease, nft, v4, v6};
+use super::world::{MAIL, TABLE, VIP, VIP6, WEB, groups, ip, lease, nft, run, v4, v6};
+use super::{OPEN_ONLY, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     ("nft_reads_the_rules_as_they_are_meant", nft_reads_the_rules_as_they_are_meant),
@@ -87,10 +87,9 @@ fn an_address_of_two_groups_is_refused() {
     assert_eq!(list(), "");
 }
 
-/// A thread that gives up its capabilities is what an ordinary user is.
 fn who_may_not_is_told_what_to_do() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
-    let error = super::world::without_capabilities(|| KernelLease::open(TABLE).unwrap_err());
-    assert!(matches!(error, LeaseError::Permission), "{error}");
-    assert!(error.to_string().ends_with("run it as root, or give it CAP_NET_ADMIN"), "{error}");
+    let myself = std::env::current_exe().unwrap();
+    let bare = ["--bounding-set", "-all", "--inh-caps", "-all", myself.to_str().unwrap(), OPEN_ONLY];
+    let said = run("setpriv", &bare);
+    assert_eq!(said, "nftables are refused to this process: run it as root, or give it CAP_NET_ADMIN\n");
 }

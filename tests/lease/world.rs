@@ -72,9 +72,10 @@ pub(crate) fn may_make_namespaces() -> Result<(), String> {
     made.map_err(|error| format!("no network namespace can be made here: {error}"))
 }
 
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} does not run: {error}: use tests/run lease"));
+    let output =
+        output.unwrap_or_else(|error| panic!("{program} does not run: {error}: use tests/run lease"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {said}");
     String::from_utf8(output.stdout).unwrap()
@@ -264,8 +265,10 @@ fn put(socket: &OwnedFd, frame: &[u8]) {
 
 fn frames(socket: &OwnedFd) -> Vec<Vec<u8>> {
     let mut buffer = [0; 2048];
-    std::iter::from_fn(|| recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()).ok().map(|n| buffer[..n].to_vec()))
-        .collect()
+    std::iter::from_fn(|| {
+        recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()).ok().map(|n| buffer[..n].to_vec())
+    })
+    .collect()
 }
 
 /// Of which address an ARP reply or a neighbour advertisement says where it is.
@@ -300,8 +303,7 @@ fn neighbour_frame(kind: u8, from: [u8; 6], source: IpAddr, to: IpAddr, target: 
         (octets(to).to_vec(), FAR.to_vec())
     };
     let (flags, option) = if kind == 135 { (0, 1) } else { (0x20, 2) };
-    let mut message =
-        [&[kind, 0, 0, 0, flags, 0, 0, 0], &octets(target)[..], &[option, 1], &from].concat();
+    let mut message = [&[kind, 0, 0, 0, flags, 0, 0, 0], &octets(target)[..], &[option, 1], &from].concat();
     let pseudo = [&octets(source)[..], &destination, &[0, 0, 0, 32, 0, 0, 0, 58]].concat();
     let sum: u32 = [pseudo, message.clone()]
         .concat()
