@@ -2,6 +2,8 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
+//! | `lease.rs` | the lease in the kernel: sets with a timeout, without which an address is silent |
+//! | `nft.rs` | the few messages of nftables that the lease is made of |
 //! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
 //! | `route.rs` | links, addresses, routes, neighbours: what `ip` shows and changes |
 //! | `sysctl.rs` | settings of the kernel's network |
@@ -10,7 +12,9 @@
 //! Nothing here decides: it is told what to do, does it at once, and says what came of it. No call waits for anything but
 //! the kernel's answer to it.
 
+pub mod lease;
 pub mod netlink;
 pub mod route;
+pub mod nft;
 pub mod sys;
 pub mod sysctl;
