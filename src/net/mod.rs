@@ -2,11 +2,17 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
+//! | `announce.rs` | tells the neighbours where an address is now: paced, repeated, and no more once the lease has ended |
+//! | `frame.rs` | the bytes of ARP, neighbour discovery and echo |
 //! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
+//! | `probe.rs` | who answers for an address, which ping target answers, and who else speaks for what is held here |
 //! | `sys.rs` | the few calls that no crate wraps safely: the only `unsafe` of the house |
 //!
 //! Nothing here decides: it is told what to do, does it at once, and says what came of it. No call waits for anything but
 //! the kernel's answer to it.
 
+pub mod announce;
+pub mod frame;
 pub mod netlink;
+pub mod probe;
 pub mod sys;
