@@ -7,6 +7,9 @@
 //! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
 //! | `route.rs` | links, addresses, routes, neighbours: what `ip` shows and changes |
 //! | `sysctl.rs` | settings of the kernel's network |
+//! | `announce.rs` | tells the neighbours where an address is now: paced, repeated, and no more once the lease has ended |
+//! | `frame.rs` | the bytes of ARP, neighbour discovery and echo |
+//! | `probe.rs` | who answers for an address, which ping target answers, and who else speaks for what is held here |
 //! | `sys.rs` | the few calls that no crate wraps safely: the only `unsafe` of the house |
 //!
 //! Nothing here decides: it is told what to do, does it at once, and says what came of it. No call waits for anything but
@@ -16,5 +19,8 @@ pub mod lease;
 pub mod netlink;
 pub mod route;
 pub mod nft;
+pub mod announce;
+pub mod frame;
+pub mod probe;
 pub mod sys;
 pub mod sysctl;
