@@ -163,6 +163,7 @@ pub struct Facts {
     /// Held groups that this node is ready to give away, and to whom.
     pub handover: BTreeMap<GroupId, NodeId>,
     /// What operators asked for; the greatest version wins, on every node.
+    #[serde(with = "pairs")]
     pub orders: BTreeMap<Subject, Order>,
 }
 
@@ -232,4 +233,50 @@ pub enum Wish {
     Place(NodeId),
     /// Of a group: not on this node, while another can serve it.
     Avoid(NodeId),
+}
+
+/// A map as a list of pairs: the same bytes on the wire, and JSON, whose keys are texts, can hold it, too.
+pub mod pairs {
+    use std::collections::BTreeMap;
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+    use serde::ser::{Serialize, Serializer};
+
+    /// Writes the pairs in order.
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    /// Reads pairs one by one: nothing is reserved for those that are only announced.
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        deserializer.deserialize_seq(Pairs(PhantomData))
+    }
+
+    struct Pairs<K, V>(PhantomData<(K, V)>);
+
+    impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for Pairs<K, V> {
+        type Value = BTreeMap<K, V>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("pairs")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((key, value)) = pairs.next_element()? {
+                map.insert(key, value);
+            }
+            Ok(map)
+        }
+    }
 }

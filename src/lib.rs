@@ -20,6 +20,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod net;
 pub mod rng;
 pub mod time;

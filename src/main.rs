@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use systole::cli::check::Check;
+use systole::cli::run::Run;
 
 /// A cluster manager for active/passive director pairs
 #[derive(Debug, Parser)]
@@ -16,11 +17,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Run),
     Check(Check),
 }
 
 fn main() -> ExitCode {
     match Arguments::try_parse() {
+        Ok(Arguments { command: Command::Run(run) }) => run.run(),
         Ok(Arguments { command: Command::Check(check) }) => check.run(),
         Err(error) => with_tip(error).exit(),
     }

@@ -15,7 +15,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
-use systole::net::route::{Address, Change, End, Gateway, Link, Mac, Route, RouteError, Watch};
+use systole::net::frame::Mac;
+use systole::net::route::{Address, Change, End, Gateway, Link, Route, RouteError, Watch};
 use systole::net::sysctl;
 
 /// Runs a test in a namespace of its own.

@@ -43,7 +43,7 @@ impl Check {
 }
 
 /// On a terminal, unless `NO_COLOR` is set.
-fn wants_colour(is_terminal: bool) -> bool {
+pub(super) fn wants_colour(is_terminal: bool) -> bool {
     is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 

@@ -61,6 +61,7 @@ pub struct Memory {
     /// What may run here or not: it could not be stopped, or is being repaired.
     pub unsure: BTreeSet<(GroupId, u16)>,
     /// Operators' orders.
+    #[serde(with = "crate::beat::pairs")]
     pub orders: BTreeMap<Subject, Order>,
     /// The voter was still holding off: it begins anew.
     pub hold_off: bool,

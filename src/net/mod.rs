@@ -2,6 +2,7 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
+//! | `link.rs` | the sockets that beats travel over |
 //! | `lease.rs` | the lease in the kernel: sets with a timeout, without which an address is silent |
 //! | `nft.rs` | the few messages of nftables that the lease is made of |
 //! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
@@ -15,12 +16,13 @@
 //! Nothing here decides: it is told what to do, does it at once, and says what came of it. No call waits for anything but
 //! the kernel's answer to it.
 
-pub mod lease;
-pub mod netlink;
-pub mod route;
-pub mod nft;
 pub mod announce;
 pub mod frame;
+pub mod lease;
+pub mod link;
+pub mod netlink;
+pub mod nft;
 pub mod probe;
+pub mod route;
 pub mod sys;
 pub mod sysctl;

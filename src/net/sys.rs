@@ -69,3 +69,23 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[(u16, u8, u8, u32)]) -> 
     };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Sends multicast of IPv4 over the interface with this index.
+pub fn multicast_interface(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
+    let request = libc::ip_mreqn {
+        imr_multiaddr: libc::in_addr { s_addr: 0 },
+        imr_address: libc::in_addr { s_addr: 0 },
+        imr_ifindex: i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?,
+    };
+    // SAFETY: the option is a whole ip_mreqn of the size that is passed.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MULTICAST_IF,
+            (&raw const request).cast(),
+            libc::socklen_t::try_from(size_of::<libc::ip_mreqn>()).unwrap_or_default(),
+        )
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,8 +1,8 @@
 //! Interfaces: list, make, set up, move to another namespace, delete.
 
-use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use super::super::frame::Mac;
 use super::super::netlink::{CREATE, EXCLUSIVE, Message, attribute};
 use super::{Route, RouteError, number, number_at, text};
 
@@ -30,23 +30,6 @@ const SKIP_STATISTICS: u32 = 1 << 3;
 const NAME_LENGTH: usize = 16;
 /// struct ifinfomsg.
 const FIXED: usize = 16;
-
-/// An Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use super::super::frame::Mac;
 use super::super::netlink::{CREATE, Message, REPLACE, attribute};
 use super::{
-    Address, FAMILY_IPV4, FAMILY_IPV6, Mac, Route, RouteError, address_in, family_of, number, number_at,
-    octets, whole,
+    Address, FAMILY_IPV4, FAMILY_IPV6, Route, RouteError, address_in, family_of, number, number_at, octets,
+    whole,
 };
 
 const NEWROUTE: u16 = 24;

@@ -1,0 +1,65 @@
+//! `systole run`: the daemon, in the foreground.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::SystemTime;
+
+use super::check::{DEFAULT_PATH, wants_colour};
+use crate::config::LoadError;
+use crate::daemon::{self, Options, RunError};
+
+/// Run the daemon in the foreground, until it is told to stop and has handed over what it holds.
+///
+/// SIGTERM hands over and stops, SIGHUP reads the configuration again. RUST_LOG chooses what is logged (info).
+///
+/// Exit status: 0 if it stopped in good order, 1 if the configuration has mistakes, 2 if it could not run.
+#[derive(clap::Args, Debug)]
+pub struct Run {
+    /// A systole.toml, or a Heartbeat directory such as /etc/ha.d
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// Which node of the configuration this is [default: the machine's name]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Where it keeps what must survive a reboot
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/systole")]
+    pub state_dir: PathBuf,
+    /// Where it keeps what must survive the daemon, and its control socket
+    #[arg(long, value_name = "DIR", default_value = "/run/systole")]
+    pub run_dir: PathBuf,
+}
+
+impl Run {
+    /// Returns when the daemon has stopped.
+    pub fn run(self) -> ExitCode {
+        log_to_stderr();
+        let Self { config, node, state_dir, run_dir } = self;
+        match daemon::run(&Options { config, node, state_dir, run_dir }) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                error!("{why}");
+                let mistaken = matches!(why, RunError::Config(LoadError::Wrong(_)));
+                ExitCode::from(if mistaken { 1 } else { 2 })
+            }
+        }
+    }
+}
+
+/// With the time, unless it goes to the journal, which has its own.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(wants_colour(io::stderr().is_terminal()))
+        .with_target(false);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().init();
+    } else {
+        log.with_timer(SystemTime).init();
+    }
+}

@@ -1,0 +1,510 @@
+//! The thread that has its hands in the kernel's network: leases, addresses, announcements, carrier.
+//!
+//! It does what the beat thread orders, in that order, and says what came of it. It may have to wait for the kernel
+//! (nftables commits and rtnetlink take locks), which is why the beat thread does not do this itself. By itself it does
+//! three things only: it announces again and again for a while after an address came, it puts back what another program
+//! took away, and it polls the carrier for a while after a link has changed, because the kernel tells of a second change
+//! up to a second late.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::cluster::{Action, Input, KERNEL_TICK, Outcome, Ticket, margin};
+use crate::config::{Config, Resource};
+use crate::net::announce::Announcer;
+use crate::net::frame::Interface;
+use crate::net::lease::{KernelLease, LeaseError, LeaseWatch, Renewed};
+use crate::net::probe::{Heard, Prober};
+use crate::net::route::{Change, Route, Watch};
+use crate::time::Span;
+use crate::types::{GroupId, InterfaceId};
+
+use super::beats::Told;
+use super::clock;
+use super::desk::Said;
+use super::mailbox::{Mailbox, Outbox};
+use super::vip::{Placed, VipError, Vips};
+
+/// After a link changed, its carrier is looked at so often, and for so long: the kernel holds further events back for up
+/// to a second.
+const LOOK_EVERY: Span = Span::millis(5);
+const LOOK_FOR: Span = Span::millis(1_500);
+
+/// How often an address that another program takes away is put back within a minute; then the group goes elsewhere.
+const PUT_BACK_AT_MOST: usize = 5;
+const PUT_BACK_WITHIN: Span = Span::seconds(60);
+
+/// A commit that takes too long is made anew, so often; then the lease is given up.
+const COMMITS: usize = 3;
+
+/// What the beat thread orders.
+#[derive(Debug)]
+pub(super) enum Order {
+    Raise { group: GroupId, until: Span },
+    Renew { group: GroupId, until: Span },
+    Drop { group: GroupId },
+    Run { ticket: Ticket, action: Action, resource: Arc<Resource> },
+    Announce { group: GroupId },
+    Configure(Arc<Config>),
+    Stop,
+}
+
+/// An interface that carries addresses of groups, as it is on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    pub(super) interface: Interface,
+    pub(super) carrier: bool,
+    /// Its default gateways: what is pinged where the configuration names no target.
+    pub(super) gateways: Vec<IpAddr>,
+}
+
+/// What the address thread begins with.
+pub(super) struct Beginning {
+    pub(super) config: Arc<Config>,
+    /// `None`: leases are enforced by the daemon alone.
+    pub(super) lease: Option<(KernelLease, LeaseWatch)>,
+    pub(super) route: Route,
+    pub(super) watch: Watch,
+    pub(super) announcer: Announcer,
+    pub(super) ears: Prober,
+    pub(super) inbox: Mailbox<Order>,
+    pub(super) to_beats: Mailbox<Told>,
+    pub(super) to_desk: Mailbox<Said>,
+    /// What stood already, as of now.
+    pub(super) standing: BTreeMap<GroupId, Span>,
+}
+
+pub(super) struct Addresses {
+    config: Arc<Config>,
+    lease: Option<(KernelLease, LeaseWatch)>,
+    /// Every lease that stands, and until when.
+    raised: BTreeMap<GroupId, Span>,
+    vips: Vips,
+    /// For looking at links; the agent has its own.
+    route: Route,
+    watch: Watch,
+    announcer: Announcer,
+    services: BTreeMap<InterfaceId, Service>,
+    /// Each of them by its name, or by an address that is reached through it.
+    asked_for: Vec<(InterfaceId, Option<String>, IpAddr)>,
+    /// Links are looked at until then.
+    look_until: Span,
+    /// When links are looked at next.
+    look_at: Span,
+    put_back: BTreeMap<GroupId, Vec<Span>>,
+    /// Listens for others who speak for what is held here.
+    ears: Prober,
+    inbox: Mailbox<Order>,
+    to_beats: Outbox<Told>,
+    to_desk: Outbox<Said>,
+    done: u64,
+    stopped: bool,
+}
+
+impl Addresses {
+    pub(super) fn new(beginning: Beginning, vips: Vips) -> Self {
+        let Beginning { config, lease, route, watch, announcer, ears, inbox, to_beats, to_desk, standing } =
+            beginning;
+        let now = clock::now().boot;
+        Self {
+            asked_for: asked_for(&config),
+            config,
+            lease,
+            raised: standing.into_iter().map(|(group, left)| (group, now + left)).collect(),
+            vips,
+            route,
+            watch,
+            announcer,
+            services: BTreeMap::new(),
+            look_until: Span::ZERO,
+            look_at: Span::ZERO,
+            put_back: BTreeMap::new(),
+            ears,
+            inbox,
+            to_beats: Outbox::new(to_beats),
+            to_desk: Outbox::new(to_desk),
+            done: 0,
+            stopped: false,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
+        self.look_at_links();
+        while !self.stopped || !self.flush() {
+            self.wait();
+            for order in self.inbox.take() {
+                // A beat waits for nothing else.
+                let awaited = matches!(order, Order::Drop { .. });
+                self.carry_out(order);
+                self.done += 1;
+                if awaited {
+                    self.to_beats.keep(Told::Settled(self.done));
+                }
+                self.flush();
+            }
+            self.read_changes();
+            self.watch_rules();
+            let now = clock::now().boot;
+            if now >= self.look_at {
+                self.look_at_links();
+            }
+            self.hear_rivals(now);
+            self.announce_due(now);
+        }
+        if let Some((lease, _)) = self.lease.take() {
+            // The tables go with the daemon; an error here leaves rules that let nothing through, and the next start mends.
+            let _ = lease.remove();
+        }
+    }
+
+    fn flush(&mut self) -> bool {
+        let beats = self.to_beats.flush();
+        self.to_desk.flush() && beats
+    }
+
+    fn wait(&mut self) {
+        let now = clock::now().boot;
+        let due = self.look_at.min(self.announcer.next_due().unwrap_or(Span(u64::MAX)));
+        // Rounded up, so that it does not wake just before.
+        let milliseconds = ((due - now).as_micros().div_ceil(1_000)).min(1_000);
+        let flushed = self.flush();
+        let milliseconds = if flushed { milliseconds } else { 1 };
+        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::from(255_u8));
+        let rules = self.lease.as_ref().map(|(_, watch)| watch.as_fd());
+        let own: [BorrowedFd<'_>; 3] = [self.inbox.bell(), self.watch.as_fd(), self.ears.as_fd()];
+        let mut fds: Vec<PollFd<'_>> =
+            own.into_iter().chain(rules).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, timeout) {
+            // Whatever it is, everything is looked at anew.
+            Ok(_) | Err(Errno::EINTR | Errno::ENOMEM) => {}
+            Err(error) => self.to_desk.keep(Said::Alarm(format!("the address thread cannot wait: {error}"))),
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Raise { group, until } => self.raise(group, until),
+            Order::Renew { group, until } => self.renew(group, until),
+            Order::Drop { group } => self.drop_lease(group),
+            Order::Run { ticket, action, resource } => {
+                let outcome = self.run_agent(ticket, action, &resource);
+                self.to_beats.keep(Told::Input(Input::AgentDone { ticket, outcome }));
+            }
+            Order::Announce { group } => self.announce_group(group),
+            Order::Configure(config) => self.configure(config),
+            Order::Stop => self.stopped = true,
+        }
+    }
+
+    // --- leases ---
+
+    fn raise(&mut self, group: GroupId, until: Span) {
+        self.raised.insert(group, until);
+        self.commit(group, until, |lease, group, length| {
+            lease.raise(group, length).map(|()| Renewed::Stands)
+        });
+    }
+
+    fn renew(&mut self, group: GroupId, until: Span) {
+        self.raised.insert(group, until);
+        self.commit(group, until, KernelLease::renew);
+    }
+
+    /// The kernel takes a length, not an end. So the clock is read again after the commit: if that took too long, the
+    /// element outlives the lease, and is set again.
+    fn commit(
+        &mut self,
+        group: GroupId,
+        until: Span,
+        mut set: impl FnMut(&mut KernelLease, GroupId, Span) -> Result<Renewed, LeaseError>,
+    ) {
+        let Some((lease, _)) = &mut self.lease else { return };
+        let slack = margin(self.config.timing.deadtime) / 2;
+        for attempt in 0..COMMITS {
+            let before = clock::now().boot;
+            let length = until - before;
+            let done = match attempt {
+                0 => set(lease, group, length),
+                _ => lease.raise(group, length).map(|()| Renewed::Stands),
+            };
+            let took = clock::now().boot - before;
+            match done {
+                Ok(Renewed::Stands) if took <= slack.max(KERNEL_TICK) => return,
+                Ok(Renewed::Stands) => {}
+                Ok(Renewed::Gone) => break,
+                Err(error) => {
+                    self.to_desk.keep(Said::Alarm(format!("the kernel does not enforce a lease: {error}")));
+                    break;
+                }
+            }
+        }
+        self.drop_lease(group);
+        self.to_beats.keep(Told::Input(Input::LeaseGone { group }));
+    }
+
+    fn drop_lease(&mut self, group: GroupId) {
+        self.announcer.cancel(group);
+        self.raised.remove(&group);
+        let Some((lease, _)) = &mut self.lease else { return };
+        if let Err(error) = lease.drop_lease(group) {
+            self.to_desk.keep(Said::Alarm(format!("a lease ends by its own time only: {error}")));
+        }
+    }
+
+    /// Somebody flushed or changed our tables: without them the address would answer after the lease.
+    fn watch_rules(&mut self) {
+        let Some((lease, watch)) = &mut self.lease else { return };
+        match watch.changed(lease) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => {
+                self.to_desk.keep(Said::Alarm(format!("changes of nftables are not seen: {error}")));
+                return;
+            }
+        }
+        let interfaces = self.service_names();
+        let Some((lease, _)) = &mut self.lease else { return };
+        let groups = guarded(&self.config);
+        let restored = lease.install(&groups, &interfaces);
+        let now = clock::now().boot;
+        let standing: Vec<(GroupId, Span)> = self
+            .raised
+            .iter()
+            .map(|(group, until)| (*group, *until))
+            .filter(|(_, until)| *until > now)
+            .collect();
+        let why = match restored {
+            Ok(_) => "another program removed the rules of our leases; they are back",
+            Err(_) => "another program removed the rules of our leases, and they cannot be put back",
+        };
+        self.to_desk.keep(Said::Alarm(format!("{why}: look for `nft flush ruleset` in firewall scripts")));
+        for (group, until) in standing {
+            self.raise(group, until);
+        }
+    }
+
+    // --- the agent ---
+
+    fn run_agent(&mut self, ticket: Ticket, action: Action, resource: &Resource) -> Outcome {
+        let place = (ticket.group, ticket.resource);
+        let done = match action {
+            Action::Start => self.vips.start(place, resource).map(|placed| {
+                self.announce(ticket.group, &placed);
+                self.listen();
+                Outcome::Done
+            }),
+            Action::Stop => {
+                self.announcer.cancel(ticket.group);
+                let stopped = self.vips.stop(place, resource).map(|()| Outcome::Done);
+                self.listen();
+                stopped
+            }
+            Action::Probe => self
+                .vips
+                .count(resource)
+                .map(|(stand, _)| if stand > 0 { Outcome::Done } else { Outcome::NotRunning }),
+            Action::Monitor => self.vips.count(resource).map(|(stand, of)| match stand {
+                0 => Outcome::NotRunning,
+                stand if stand == of => Outcome::Done,
+                _ => Outcome::Failed { code: 1 },
+            }),
+        };
+        done.unwrap_or_else(|error: VipError| {
+            self.to_desk.keep(Said::Agent { group: ticket.group, why: error.to_string() });
+            Outcome::Failed { code: 1 }
+        })
+    }
+
+    fn announce(&mut self, group: GroupId, placed: &[Placed]) {
+        let addresses: Vec<(Interface, IpAddr)> =
+            placed.iter().map(|placed| (placed.interface.clone(), placed.address.address)).collect();
+        let now = clock::now().boot;
+        self.announcer.announce(group, &addresses, now);
+        self.announcer.run(now);
+    }
+
+    fn announce_group(&mut self, group: GroupId) {
+        let placed: Vec<Placed> = self.vips.of(group).cloned().collect();
+        self.announce(group, &placed);
+    }
+
+    fn announce_due(&mut self, now: Span) {
+        if self.announcer.next_due().is_none_or(|due| due > now) {
+            return;
+        }
+        for failure in self.announcer.run(now).failures {
+            self.to_desk.keep(Said::Alarm(failure.to_string()));
+        }
+    }
+
+    /// What is held here is listened for: somebody else who speaks for it gets an answer.
+    fn listen(&mut self) {
+        let services: Vec<Interface> =
+            self.services.values().map(|service| service.interface.clone()).collect();
+        self.ears.own(services.iter().map(|interface| interface.mac).collect());
+        for interface in services {
+            let held: Vec<IpAddr> = self.vips.on(interface.index).collect();
+            if let Err(failure) = self.ears.hold(&interface, &held) {
+                self.to_desk.keep(Said::Alarm(failure.to_string()));
+            }
+        }
+    }
+
+    fn hear_rivals(&mut self, now: Span) {
+        let mut rivals = Vec::new();
+        let heard = self.ears.read(|heard| match heard {
+            Heard::Rival { interface, address, mac } => rivals.push((interface, address, mac)),
+            Heard::Answer { .. } | Heard::Owner { .. } => {}
+        });
+        if let Err(error) = heard {
+            self.to_desk.keep(Said::Alarm(format!("rivals are not heard: {error}")));
+        }
+        for (interface, address, mac) in rivals {
+            let Some(group) = self.vips.owner(interface, address) else { continue };
+            self.to_desk.keep(Said::Rival { group, address, mac });
+            self.announcer.again(group, now);
+        }
+    }
+
+    // --- what changes by itself ---
+
+    fn read_changes(&mut self) {
+        let (mut links, mut lost) = (false, false);
+        let vips = &self.vips;
+        let read = self.watch.changes(|change| match change {
+            Change::Link(_) | Change::LinkGone(_) => links = true,
+            Change::AddressGone(address) => lost |= vips.owner(address.index, address.address).is_some(),
+            Change::Address(_) => {}
+            Change::Everything => (links, lost) = (true, true),
+        });
+        if let Err(error) = read {
+            self.to_desk.keep(Said::Alarm(error.to_string()));
+            (links, lost) = (true, true);
+        }
+        if links {
+            self.look_until = clock::now().boot + LOOK_FOR;
+            self.look_at_links();
+        }
+        if links || lost {
+            self.put_back();
+        }
+    }
+
+    /// Another program took addresses away: they are back within a moment, a few times; then the group goes elsewhere.
+    fn put_back(&mut self) {
+        let missed = match self.vips.put_back() {
+            Ok(missed) => missed,
+            Err(error) => return self.to_desk.keep(Said::Alarm(format!("an address is gone: {error}"))),
+        };
+        let now = clock::now().boot;
+        for (group, address) in missed {
+            let times = self.put_back.entry(group).or_default();
+            times.retain(|at| now - *at < PUT_BACK_WITHIN);
+            times.push(now);
+            let often = times.len();
+            self.to_desk.keep(Said::PutBack { group, address, often });
+            self.announce_group(group);
+            if often > PUT_BACK_AT_MOST {
+                self.put_back.remove(&group);
+                self.to_beats.keep(Told::Input(Input::Health { group, fit: false }));
+            }
+        }
+    }
+
+    /// The service interfaces as they are now.
+    fn look_at_links(&mut self) {
+        let now = clock::now().boot;
+        let pace =
+            if now < self.look_until { LOOK_EVERY } else { self.config.timing.keepalive.max(LOOK_EVERY) };
+        self.look_at = now + pace;
+        for (id, name) in self.named_interfaces() {
+            let Ok(link) = self.route.link(&name) else {
+                self.note_service(id, None);
+                continue;
+            };
+            let known = self.services.get(&id).filter(|known| known.interface.index == link.index);
+            if known.is_some_and(|known| known.carrier == link.carrier) {
+                continue;
+            }
+            let Ok(interface) = super::vip::interface_of(&mut self.route, &link) else { continue };
+            let found = self.route.default_gateways(link.index).unwrap_or_default();
+            let gateways = found.into_iter().map(|gateway| gateway.address).collect();
+            self.note_service(id, Some(Service { interface, carrier: link.carrier, gateways }));
+        }
+    }
+
+    fn service_names(&self) -> Vec<String> {
+        self.services.values().map(|service| service.interface.name.to_string()).collect()
+    }
+
+    /// The names of the service interfaces; where the configuration leaves it to the route, as the route has it.
+    fn named_interfaces(&mut self) -> Vec<(InterfaceId, String)> {
+        let mut named = Vec::new();
+        for (id, name, address) in &self.asked_for {
+            let known = || self.services.get(id).map(|known| known.interface.name.to_string());
+            let found = name.clone().or_else(known).or_else(|| {
+                let path = self.route.path_to(*address).ok()??;
+                self.route.link_at(path.index).ok().map(|link| link.name)
+            });
+            named.extend(found.map(|name| (*id, name)));
+        }
+        named
+    }
+
+    fn note_service(&mut self, id: InterfaceId, service: Option<Service>) {
+        let up = service.as_ref().is_some_and(|service| service.carrier);
+        let was = self.services.get(&id);
+        if was == service.as_ref() && was.is_some() {
+            return;
+        }
+        let came_back = was.is_some_and(|was| !was.carrier) && up;
+        match service.clone() {
+            Some(service) => drop(self.services.insert(id, service)),
+            None => drop(self.services.remove(&id)),
+        }
+        self.to_beats.keep(Told::Service(id, service));
+        self.to_beats.keep(Told::Input(Input::Carrier { interface: id, up }));
+        if came_back {
+            // Switches have forgotten, and a link that was down has lost its addresses of IPv6.
+            let here: Vec<GroupId> = self.raised.keys().copied().collect();
+            here.into_iter().for_each(|group| self.announce_group(group));
+        }
+    }
+
+    fn configure(&mut self, config: Arc<Config>) {
+        self.asked_for = asked_for(&config);
+        self.config = config;
+        self.look_at_links();
+        let (groups, interfaces) = (guarded(&self.config), self.service_names());
+        let Some((lease, _)) = &mut self.lease else { return };
+        if let Err(error) = lease.install(&groups, &interfaces) {
+            self.to_desk
+                .keep(Said::Alarm(format!("the rules of the new configuration are not in force: {error}")));
+        }
+    }
+}
+
+fn asked_for(config: &Config) -> Vec<(InterfaceId, Option<String>, IpAddr)> {
+    let mut asked = BTreeMap::new();
+    for placement in config.addresses() {
+        let address = placement.address;
+        asked.entry(placement.interface).or_insert((address.interface, address.address));
+    }
+    asked.into_iter().map(|(id, (name, address))| (id, name, address)).collect()
+}
+
+/// Each group's addresses: what the kernel's rules must know.
+pub(super) fn guarded(config: &Config) -> BTreeMap<GroupId, Vec<IpAddr>> {
+    let mut groups: BTreeMap<GroupId, Vec<IpAddr>> =
+        config.groups.keys().map(|group| (*group, Vec::new())).collect();
+    for placement in config.addresses() {
+        groups.entry(placement.group).or_default().push(placement.address.address);
+    }
+    groups
+}

@@ -1,0 +1,426 @@
+//! The thread that beats: it feeds the core with what arrives and carries out what the core decides.
+//!
+//! It is real-time, and waits for nothing but its own sockets and its timer. Whatever may take longer is handed to another
+//! thread and comes back as an input. Two things must be over before the next beat leaves: what it rests on is written
+//! (memory, and what is stored), and a lease that it says is gone is gone in the kernel. Until then a beat is held back;
+//! a newer one takes its place, because each says everything.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::sync::oneshot;
+
+use crate::beat::Beat;
+use crate::cluster::{Core, Effect, Effects, Input, Memory};
+use crate::config::Config;
+use crate::control::{self, Answer, Lateness, LeaseBy, Question, Snapshot};
+use crate::net::link::{LinkEnd, Mended};
+use crate::time::{Moment, Span};
+use crate::types::{GroupId, InterfaceId, LinkId, NodeId};
+use crate::wire::{KeyRing, News, Opener, Sealer};
+
+use super::addresses::{Order, Service};
+use super::clock;
+use super::desk::Said;
+use super::files::Places;
+use super::mailbox::{Mailbox, Outbox};
+use super::probes::Probes;
+
+/// How often closed links, and interfaces that came anew, are looked for.
+const MEND_EVERY: Span = Span::seconds(1);
+
+/// How often memory that could not be written is tried again; until then nothing is said.
+const WRITE_AGAIN: Span = Span::millis(50);
+
+/// One datagram and a byte more: one that was cut must not pass for whole.
+const DATAGRAM: usize = 2_048;
+
+/// So many datagrams of one link are read in a row before the others have their turn.
+const BURST: usize = 256;
+
+/// What the beat thread is told.
+pub(super) enum Told {
+    /// Something happened.
+    Input(Input),
+    /// An interface that carries addresses of groups, as it is now; `None`: it is gone.
+    Service(InterfaceId, Option<Service>),
+    /// The address thread has carried out everything up to this order.
+    Settled(u64),
+    /// What was to be stored is on disk.
+    Stored,
+    /// Somebody asks through the control socket.
+    Ask(Question, oneshot::Sender<Answer>),
+    /// A new configuration with its keys, both checked.
+    Configure(Arc<Config>, KeyRing),
+}
+
+/// What the beat thread begins with.
+pub(super) struct Beginning {
+    pub(super) core: Core,
+    /// Those of the core's start.
+    pub(super) effects: Effects,
+    pub(super) node: NodeId,
+    pub(super) config: Arc<Config>,
+    pub(super) sealer: Sealer,
+    pub(super) opener: Opener,
+    pub(super) places: Places,
+    pub(super) boot: String,
+    pub(super) inbox: Mailbox<Told>,
+    pub(super) to_addresses: Mailbox<Order>,
+    pub(super) to_desk: Mailbox<Said>,
+    pub(super) lease_by: LeaseBy,
+    /// Chance: tells our pings from those of others.
+    pub(super) token: u64,
+}
+
+/// The loop with all that it owns.
+pub(super) struct Beats {
+    core: Core,
+    node: NodeId,
+    config: Arc<Config>,
+    sealer: Sealer,
+    opener: Opener,
+    links: Vec<LinkEnd>,
+    probes: Probes,
+    timer: TimerFd,
+    inbox: Mailbox<Told>,
+    to_addresses: Outbox<Order>,
+    to_desk: Outbox<Said>,
+    places: Places,
+    boot: String,
+    /// When links are looked after next.
+    mend_at: Span,
+    /// Memory that could not be written yet, and when it is tried again.
+    unwritten: Option<(Memory, Span)>,
+    /// A beat that waits for what it rests on.
+    held_back: Option<Arc<Beat>>,
+    /// Orders to the address thread: given, those a beat waits for, and done.
+    ordered: u64,
+    awaited: u64,
+    settled: u64,
+    /// So many writes to disk are under way.
+    storing: usize,
+    late: Lateness,
+    lease_by: LeaseBy,
+    left: bool,
+}
+
+impl Beats {
+    pub(super) fn new(beginning: Beginning) -> io::Result<(Self, Effects)> {
+        let Beginning { core, effects, node, config, sealer, opener, places, boot, .. } = beginning;
+        let timer =
+            TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        let links = config.links.iter().map(|link| LinkEnd::new(link, node)).collect();
+        let beats = Self {
+            core,
+            node,
+            probes: Probes::new(&config, beginning.token)?,
+            config,
+            sealer,
+            opener,
+            links,
+            timer,
+            inbox: beginning.inbox,
+            to_addresses: Outbox::new(beginning.to_addresses),
+            to_desk: Outbox::new(beginning.to_desk),
+            places,
+            boot,
+            mend_at: Span::ZERO,
+            unwritten: None,
+            held_back: None,
+            ordered: 0,
+            awaited: 0,
+            settled: 0,
+            storing: 0,
+            late: Lateness::default(),
+            lease_by: beginning.lease_by,
+            left: false,
+        };
+        Ok((beats, effects))
+    }
+
+    /// Runs until the core has left.
+    pub(super) fn run(mut self, first: Effects) -> io::Result<()> {
+        self.mend_links();
+        self.carry_out(first);
+        while !self.left || !self.flush() {
+            self.wait()?;
+            self.read_links();
+            self.read_probes();
+            self.read_inbox();
+            self.mend_links();
+            self.write_again();
+            let now = clock::now();
+            if now.boot >= self.core.next_deadline() {
+                self.note_lateness(now);
+                self.step(now, Input::Timer);
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> bool {
+        let addresses = self.to_addresses.flush();
+        self.to_desk.flush() && addresses
+    }
+
+    /// Waits until something is due or arrives.
+    fn wait(&mut self) -> io::Result<()> {
+        let again = self.unwritten.as_ref().map_or(Span(u64::MAX), |(_, at)| *at);
+        let due = self.core.next_deadline().min(self.mend_at).min(again).min(self.probes.next_due());
+        // Zero would disarm it.
+        let at = TimeSpec::from_duration(std::time::Duration::from_micros(due.as_micros().max(1)));
+        self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        // Somebody is at the box at this moment: a millisecond later he is not.
+        let timeout = if self.flush() { PollTimeout::NONE } else { PollTimeout::from(1_u8) };
+        let own: [BorrowedFd<'_>; 3] = [self.timer.as_fd(), self.inbox.bell(), self.probes.fd()];
+        let fds = own.into_iter().chain(self.links.iter().flat_map(LinkEnd::fds));
+        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn note_lateness(&mut self, now: Moment) {
+        let late = now.boot - self.core.next_deadline();
+        self.late.newest = late;
+        self.late.greatest = self.late.greatest.max(late);
+        self.late.over_half_keepalive += u64::from(late > self.config.timing.keepalive / 2);
+    }
+
+    fn read_links(&mut self) {
+        let mut datagram = [0; DATAGRAM];
+        for place in 0..self.links.len() {
+            let link = LinkId(u16::try_from(place).unwrap_or(u16::MAX));
+            for _ in 0..BURST {
+                let Some(length) = self.links[place].receive(&mut datagram) else { break };
+                let Ok(opened) = self.opener.open(link, &mut datagram[..length]) else { continue };
+                match opened.news {
+                    News::Beat(beat) | News::Copy(beat) => {
+                        self.step(clock::now(), Input::Beat { link, beat })
+                    }
+                    News::Older | News::Part => {}
+                }
+            }
+        }
+    }
+
+    fn read_probes(&mut self) {
+        for input in self.probes.read() {
+            self.step(clock::now(), input);
+        }
+        let now = clock::now();
+        if now.boot >= self.probes.next_due()
+            && let Some(input) = self.probes.run(now.boot)
+        {
+            self.step(now, input);
+        }
+    }
+
+    fn read_inbox(&mut self) {
+        for told in self.inbox.take() {
+            match told {
+                Told::Input(input) => self.step(clock::now(), input),
+                Told::Service(interface, service) => {
+                    if let Some(input) = self.probes.service(interface, service) {
+                        self.step(clock::now(), input);
+                    }
+                }
+                Told::Settled(number) => self.settled = self.settled.max(number),
+                Told::Stored => self.storing -= 1,
+                Told::Ask(question, reply) => self.answer(question, reply),
+                Told::Configure(config, keys) => self.configure(config, &keys),
+            }
+            self.send_held_back();
+        }
+    }
+
+    fn answer(&mut self, question: Question, reply: oneshot::Sender<Answer>) {
+        let answer = match question {
+            Question::Snapshot => Answer::Snapshot(Box::new(self.snapshot())),
+            Question::Journal { after } => Answer::Journal(control::journal(&self.core, after)),
+            Question::Order(command) => {
+                let mut effects = Effects::new();
+                self.core.step(clock::now(), Input::Command(command), &mut effects);
+                let answer = control::taken(&self.config, &effects);
+                self.carry_out(effects);
+                answer
+            }
+            Question::Reload | Question::Stop => {
+                Answer::Refused("the beat thread does not do this".to_owned())
+            }
+        };
+        self.to_desk.keep(Said::Answer(reply, answer));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            view: self.core.view(),
+            abilities: self.core.abilities(),
+            config: Arc::clone(&self.config),
+            digest: self.config.digest(),
+            now: clock::now(),
+            pid: std::process::id(),
+            refused: self.opener.counters().each().filter(|(_, count)| *count > 0).collect(),
+            alarms: Vec::new(),
+            late: self.late,
+            lease: self.lease_by.clone(),
+        }
+    }
+
+    fn configure(&mut self, config: Arc<Config>, keys: &KeyRing) {
+        self.opener.set_keys(keys, &config.cluster);
+        self.opener.set_peers(config.nodes.keys().copied());
+        self.sealer.set_keys(keys, &config.cluster);
+        if self.config.links != config.links {
+            self.links = config.links.iter().map(|link| LinkEnd::new(link, self.node)).collect();
+            self.mend_at = Span::ZERO;
+        }
+        self.probes.configure(&config);
+        self.config = Arc::clone(&config);
+        self.order(Order::Configure(Arc::clone(&config)));
+        self.step(clock::now(), Input::Configure(config));
+    }
+
+    fn mend_links(&mut self) {
+        let now = clock::now().boot;
+        if now < self.mend_at {
+            return;
+        }
+        self.mend_at = now + MEND_EVERY;
+        for (link, end) in self.config.links.iter().zip(&mut self.links) {
+            match end.mend() {
+                Mended::Unchanged => {}
+                Mended::Open => self.to_desk.keep(Said::LinkOpen { link: link.name.clone() }),
+                Mended::Closed(why) => {
+                    self.to_desk.keep(Said::LinkClosed { link: link.name.clone(), why });
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, now: Moment, input: Input) {
+        let mut effects = Effects::new();
+        self.core.step(now, input, &mut effects);
+        self.carry_out(effects);
+    }
+
+    /// In the order given: what follows may rest on what comes before.
+    fn carry_out(&mut self, effects: Effects) {
+        for effect in effects {
+            match effect {
+                Effect::Remember(memory) => self.remember(memory),
+                Effect::Store(stored) => {
+                    self.storing += 1;
+                    self.to_desk.keep(Said::Store(stored));
+                }
+                Effect::Send(beat) => {
+                    self.held_back = Some(beat);
+                    self.send_held_back();
+                }
+                Effect::RaiseLease { group, until } => self.order(Order::Raise { group, until }),
+                Effect::RenewLease { group, until } => self.renew(group, until),
+                Effect::DropLease { group } => {
+                    self.order(Order::Drop { group });
+                    self.awaited = self.ordered;
+                }
+                Effect::Run { ticket, action, resource } => {
+                    self.order(Order::Run { ticket, action, resource })
+                }
+                Effect::Probe { round, interface, groups } => {
+                    if let Err(why) = self.probes.ask(round, interface, &groups, clock::now().boot) {
+                        self.to_desk.keep(Said::Alarm(why));
+                    }
+                }
+                Effect::Announce { group } => self.order(Order::Announce { group }),
+                Effect::Fence { generation, node } => {
+                    // A configuration with fences is refused at the start: nobody was switched off.
+                    self.inbox.post(Told::Input(Input::Fenced { generation, node, off: false }));
+                }
+                Effect::FeedWatchdog => {}
+                Effect::Tell(event) => self.to_desk.keep(Said::Event(event)),
+                Effect::Left => {
+                    self.left = true;
+                    self.order(Order::Stop);
+                    self.to_desk.keep(Said::Left);
+                }
+            }
+        }
+        self.flush();
+    }
+
+    fn order(&mut self, order: Order) {
+        self.ordered += 1;
+        self.to_addresses.keep(order);
+    }
+
+    /// A newer renewal makes an older one that still waits needless; its place in the order of things is kept.
+    fn renew(&mut self, group: GroupId, until: Span) {
+        let waits = self.to_addresses.kept().iter_mut().rev().find_map(|order| match order {
+            Order::Renew { group: waiting, until } if *waiting == group => Some(until),
+            Order::Renew { .. }
+            | Order::Raise { .. }
+            | Order::Drop { .. }
+            | Order::Run { .. }
+            | Order::Announce { .. }
+            | Order::Configure(_)
+            | Order::Stop => None,
+        });
+        match waits {
+            Some(waiting) => *waiting = until,
+            None => self.order(Order::Renew { group, until }),
+        }
+    }
+
+    fn remember(&mut self, memory: Memory) {
+        match self.places.remember(&self.boot, &memory) {
+            Ok(()) => {
+                if self.unwritten.take().is_some() {
+                    self.to_desk.keep(Said::MemoryWritten);
+                }
+            }
+            Err(error) => {
+                if self.unwritten.is_none() {
+                    self.to_desk.keep(Said::MemoryRefused(error.to_string()));
+                }
+                self.unwritten = Some((memory, clock::now().boot + WRITE_AGAIN));
+            }
+        }
+    }
+
+    fn write_again(&mut self) {
+        let now = clock::now().boot;
+        if let Some((memory, _)) = self.unwritten.take_if(|(_, at)| *at <= now) {
+            let kept = memory.clone();
+            if self.places.remember(&self.boot, &memory).is_ok() {
+                self.to_desk.keep(Said::MemoryWritten);
+                self.send_held_back();
+            } else {
+                self.unwritten = Some((kept, now + WRITE_AGAIN));
+            }
+        }
+    }
+
+    fn send_held_back(&mut self) {
+        if self.unwritten.is_some() || self.settled < self.awaited || self.storing > 0 {
+            return;
+        }
+        let Some(beat) = self.held_back.take() else { return };
+        match self.sealer.seal(&beat) {
+            Ok(datagrams) => {
+                for link in self.links.iter().filter(|link| link.is_open()) {
+                    // A link that refuses is silent; that is seen by whoever misses this beat, and by ourselves in what
+                    // they show to have heard.
+                    datagrams.iter().for_each(|datagram| drop(link.send(datagram)));
+                }
+            }
+            Err(error) => self.to_desk.keep(Said::Unsealed(error.to_string())),
+        }
+    }
+}

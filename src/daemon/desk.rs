@@ -1,0 +1,310 @@
+//! The ordinary thread: the log, the disk, the control socket, signals, systemd.
+//!
+//! Everything that may be slow and that no beat waits for. (One beat may: what is stored for ever must be on disk before a
+//! beat rests on it. That happens at the first start, and when the voters or the longest lease change.)
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::unix::pipe::Receiver;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use crate::cluster::{Command, Event, Input, Stored};
+use crate::config::Config;
+use crate::control::words::Words;
+use crate::control::{self, Answer, Desk, Question, Socket};
+use crate::net::frame::Mac;
+use crate::types::GroupId;
+
+use super::beats::Told;
+use super::files::Places;
+use super::mailbox::Mailbox;
+use super::{supported, systemd};
+
+/// So many alarms are shown at once; more of them say nothing that these don't.
+const ALARMS: usize = 16;
+
+/// What the ordinary thread is told.
+pub(super) enum Said {
+    /// For the log; the core keeps the journal.
+    Event(Event),
+    LinkOpen {
+        link: String,
+    },
+    LinkClosed {
+        link: String,
+        why: String,
+    },
+    MemoryRefused(String),
+    MemoryWritten,
+    Unsealed(String),
+    /// Something that somebody should look at.
+    Alarm(String),
+    /// Why an agent failed.
+    Agent {
+        group: GroupId,
+        why: String,
+    },
+    /// Another program took an address away; so often of late.
+    PutBack {
+        group: GroupId,
+        address: IpAddr,
+        often: usize,
+    },
+    /// Another machine speaks for an address that is held here.
+    Rival {
+        group: GroupId,
+        address: IpAddr,
+        mac: Mac,
+    },
+    /// To be written to disk, for ever.
+    Store(Stored),
+    /// To be handed to whoever asked.
+    Answer(oneshot::Sender<Answer>, Answer),
+    /// Read the configuration again.
+    Reload(oneshot::Sender<Answer>),
+    /// Everything is handed over.
+    Left,
+}
+
+/// What the control socket talks to.
+#[derive(Clone)]
+pub(super) struct Handle {
+    pub(super) to_beats: Mailbox<Told>,
+    pub(super) to_desk: Mailbox<Said>,
+}
+
+impl Desk for Handle {
+    fn ask(&self, question: Question, reply: oneshot::Sender<Answer>) {
+        match question {
+            Question::Snapshot | Question::Journal { .. } | Question::Order(_) => {
+                self.to_beats.post(Told::Ask(question, reply));
+            }
+            Question::Reload => self.to_desk.post(Said::Reload(reply)),
+            Question::Stop => {
+                self.to_beats.post(Told::Input(Input::Command(Command::Leave)));
+                // Whoever asked may have gone.
+                let _ = reply.send(Answer::Done);
+            }
+        }
+    }
+}
+
+/// The thread with what it owns.
+pub(super) struct OrdinaryThread {
+    pub(super) config_path: PathBuf,
+    pub(super) config: Arc<Config>,
+    pub(super) places: Places,
+    pub(super) inbox: Mailbox<Said>,
+    pub(super) to_beats: Mailbox<Told>,
+    /// By what they are about.
+    pub(super) alarms: BTreeMap<String, String>,
+}
+
+impl OrdinaryThread {
+    /// Runs until everything is handed over.
+    pub(super) async fn run(mut self, socket: Socket) -> io::Result<()> {
+        let handle = Handle { to_beats: self.to_beats.clone(), to_desk: self.inbox.clone() };
+        tokio::spawn(control::serve(socket, handle.clone()));
+        // An eventfd is read like a pipe.
+        let bell = Receiver::from_owned_fd_unchecked(self.inbox.bell().try_clone_to_owned()?)?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut replace = signal(SignalKind::user_defined2())?;
+        let watchdog = systemd::watchdog_interval();
+        let mut tick = interval(watchdog.unwrap_or(systemd::NEVER));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ready = bell.readable() => {
+                    ready?;
+                    // Heard; what is in the box is taken after that, so nothing is missed.
+                    let _ = bell.try_read(&mut [0; 8]);
+                    for said in self.inbox.take() {
+                        if self.hear(said) {
+                            systemd::notify("STOPPING=1");
+                            return Ok(());
+                        }
+                    }
+                }
+                _ = terminate.recv() => self.leave("SIGTERM"),
+                _ = interrupt.recv() => self.leave("SIGINT"),
+                _ = hang_up.recv() => {
+                    let (reply, _) = oneshot::channel();
+                    self.reload(reply);
+                }
+                _ = replace.recv() => {
+                    let why = super::reexec::replace(&self.config_path).await;
+                    self.alarm("reexec".to_owned(), format!("this daemon goes on as it is: {why}"));
+                }
+                _ = tick.tick(), if watchdog.is_some() => {
+                    let handle = handle.clone();
+                    // Only a beat thread that answers is alive.
+                    tokio::spawn(async move {
+                        let (reply, answer) = oneshot::channel();
+                        handle.ask(Question::Journal { after: u64::MAX }, reply);
+                        if answer.await.is_ok() {
+                            systemd::notify("WATCHDOG=1");
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    fn leave(&self, signal: &str) {
+        info!("{signal}: everything is handed over, then this daemon stops");
+        self.to_beats.post(Told::Input(Input::Command(Command::Leave)));
+    }
+
+    /// Whether that was the last.
+    fn hear(&mut self, said: Said) -> bool {
+        match said {
+            Said::Event(event) => self.log(&event),
+            Said::LinkOpen { link } => {
+                info!("link {link} is open");
+                self.alarms.remove(&format!("link {link}"));
+            }
+            Said::LinkClosed { link, why } => {
+                self.alarm(format!("link {link}"), format!("link {link} is closed: {why}"))
+            }
+            Said::MemoryRefused(why) => self.alarm("memory".to_owned(), why),
+            Said::MemoryWritten => {
+                info!("memory can be written again");
+                self.alarms.remove("memory");
+            }
+            Said::Unsealed(why) => self.alarm("beats".to_owned(), format!("beats are not sent: {why}")),
+            Said::Alarm(what) => self.alarm(what.clone(), what),
+            Said::Agent { group, why } => {
+                warn!("{}: {why}", Words::new(&self.config).group(group));
+            }
+            Said::PutBack { group, address, often } => self.put_back(group, address, often),
+            Said::Rival { group, address, mac } => {
+                let group = Words::new(&self.config).group(group);
+                let what =
+                    format!("{group}: {mac} speaks for {address}, which is held here; it is announced again");
+                self.alarm(format!("rival {address}"), what);
+            }
+            Said::Store(stored) => self.store(&stored),
+            Said::Answer(reply, mut answer) => {
+                if let Answer::Snapshot(snapshot) = &mut answer {
+                    snapshot.alarms.extend(self.alarms.values().cloned());
+                }
+                // Whoever asked may have gone.
+                let _ = reply.send(answer);
+            }
+            Said::Reload(reply) => self.reload(reply),
+            Said::Left => return true,
+        }
+        false
+    }
+
+    fn log(&self, event: &Event) {
+        let line = Words::new(&self.config).event(event);
+        if is_worrying(event) {
+            warn!("{line}");
+        } else {
+            info!("{line}");
+        }
+        if *event == Event::Ready {
+            systemd::notify("READY=1");
+        }
+        systemd::notify(&format!("STATUS={line}"));
+    }
+
+    fn alarm(&mut self, about: String, what: String) {
+        warn!("{what}");
+        if self.alarms.len() < ALARMS || self.alarms.contains_key(&about) {
+            self.alarms.insert(about, what);
+        }
+    }
+
+    fn put_back(&mut self, group: GroupId, address: IpAddr, often: usize) {
+        let suspects = ["systemd-networkd", "NetworkManager", "dhclient", "dhcpcd", "ifupdown", "netplan"];
+        let running: Vec<&str> = suspects.into_iter().filter(|name| systemd::runs(name)).collect();
+        let who = match &running[..] {
+            [] => "none of the programs that usually do this runs here: look for a script".to_owned(),
+            names => format!("probably {}: tell it to leave foreign addresses alone", names.join(" or ")),
+        };
+        let group = Words::new(&self.config).group(group);
+        let what =
+            format!("{group}: somebody removed {address}; it is back (time {often} within a minute); {who}");
+        self.alarm(format!("address {address}"), what);
+    }
+
+    fn store(&self, stored: &Stored) {
+        match self.places.store(stored) {
+            Ok(()) => self.to_beats.post(Told::Stored),
+            Err(error) => {
+                error!("{error}; until then this node says nothing");
+                let (places, stored, to_beats) = (self.places.clone(), stored.clone(), self.to_beats.clone());
+                tokio::spawn(async move {
+                    let mut again = interval(std::time::Duration::from_secs(1));
+                    loop {
+                        again.tick().await;
+                        if places.store(&stored).is_ok() {
+                            info!("it is written now");
+                            return to_beats.post(Told::Stored);
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    fn reload(&mut self, reply: oneshot::Sender<Answer>) {
+        let answer = match self.read_again() {
+            Ok(()) => Answer::Done,
+            Err(why) => {
+                warn!("the configuration stays as it was: {why}");
+                Answer::Refused(format!("nothing is changed: {why}"))
+            }
+        };
+        let _ = reply.send(answer);
+    }
+
+    fn read_again(&mut self) -> Result<(), String> {
+        let loaded = crate::config::load(&self.config_path).map_err(|error| error.to_string())?;
+        let config = loaded.config;
+        if config.cluster != self.config.cluster {
+            return Err(
+                "the cluster's name cannot change while it runs: stop every node, and start them anew"
+                    .to_owned(),
+            );
+        }
+        supported(&config).map_err(|why| why.to_string())?;
+        let (keys, _) = super::files::read_keys(&config.keys).map_err(|error| error.to_string())?;
+        for line in super::changes(&self.config, &config) {
+            info!("reload: {line}");
+        }
+        self.config = Arc::new(config);
+        self.to_beats.post(Told::Configure(Arc::clone(&self.config), keys));
+        Ok(())
+    }
+}
+
+/// What a person should look at, even if nothing moved.
+fn is_worrying(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::PeerDown { .. }
+            | Event::PeerLate { .. }
+            | Event::LinkDown { .. }
+            | Event::Lost { .. }
+            | Event::ResourceFailed { .. }
+            | Event::Blocked { .. }
+            | Event::ReleasedDirty { .. }
+            | Event::Met { .. }
+            | Event::WasAway { .. }
+            | Event::SameName { .. }
+            | Event::OlderLife { .. }
+            | Event::ConfigDiffers { .. }
+    )
+}

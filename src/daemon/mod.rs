@@ -1,0 +1,369 @@
+//! The daemon: a thin shell around the core.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `beats.rs` | the real-time thread that feeds the core and carries out its effects |
+//! | `addresses.rs`, `vip.rs` | the real-time thread with its hands in the kernel: leases, addresses, announcements |
+//! | `probes.rs` | evidence: asks the network, and says who answered |
+//! | `desk.rs`, `systemd.rs` | the ordinary thread: log, disk, control socket, signals |
+//! | `reexec.rs` | a new version takes this one's place |
+//! | `files.rs` | what is kept in files, and the keys |
+//! | `mailbox.rs` | how the threads tell each other something without waiting |
+//! | `clock.rs` | the only clock |
+//!
+//! It decides nothing about groups: that is the core's business. It must never let anything slow stand beside a beat.
+
+mod addresses;
+mod beats;
+mod clock;
+mod desk;
+mod files;
+mod mailbox;
+mod probes;
+mod reexec;
+mod systemd;
+mod vip;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use tracing::{info, warn};
+
+use crate::beat::Phase;
+use crate::cluster::{Core, Effects, Memory, Start};
+use crate::config::{self, Config, Enforcement, LoadError};
+use crate::control::{BindError, LeaseBy, Socket};
+use crate::net::announce::{Announcer, Pace};
+use crate::net::lease::{KernelLease, LeaseError, LeaseWatch};
+use crate::net::probe::Prober;
+use crate::net::route::{Route, RouteError, Watch};
+use crate::net::sys;
+use crate::time::{Moment, Span};
+use crate::types::{GroupId, NodeId};
+use crate::wire::{Life, Opener, Sealer};
+
+use addresses::Addresses;
+use beats::Beats;
+use files::{FileError, Places};
+use mailbox::Mailbox;
+use vip::Vips;
+
+/// Above ordinary work and below what keeps the machine itself alive.
+const BEATS_PRIORITY: i32 = 50;
+const ADDRESSES_PRIORITY: i32 = 49;
+
+/// The real-time threads use little of it, and it is locked in memory.
+const STACK: usize = 256 * 1024;
+
+/// The name of our tables in the kernel.
+const TABLE: &str = "systole";
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A `systole.toml`, or a Heartbeat directory.
+    pub config: PathBuf,
+    /// Which of its nodes this is; `None`: the machine's name.
+    pub node: Option<String>,
+    /// What survives a reboot.
+    pub state_dir: PathBuf,
+    /// What survives the daemon.
+    pub run_dir: PathBuf,
+}
+
+/// Why it does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The operator's text.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The configuration does not name this machine.
+    #[error(
+        "this machine is called {me}, and the configuration names {known}: say which of them it is with --node NAME"
+    )]
+    NoSuchNode {
+        /// What we took for the name.
+        me: String,
+        /// Those of the configuration.
+        known: String,
+    },
+    /// What this version cannot do yet.
+    #[error("{what} cannot be run by this version yet: {instead}")]
+    Unsupported {
+        /// What the configuration asks for.
+        what: String,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] BindError),
+    /// The network.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The kernel's rules.
+    #[error(
+        "{0}. Where nftables cannot be had, write [lease] enforce = \"daemon\": then nobody enforces a lease while the daemon hangs"
+    )]
+    Lease(#[from] LeaseError),
+    /// The machine.
+    #[error("the daemon cannot run: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs until everything is handed over.
+pub fn run(options: &Options) -> Result<(), RunError> {
+    let loaded = config::load(&options.config)?;
+    for line in loaded.warnings.render(false).lines() {
+        warn!("{line}");
+    }
+    let config = Arc::new(loaded.config);
+    let node = which_node(&config, options.node.as_deref())?;
+    supported(&config)?;
+    let places = Places::make(&options.state_dir, &options.run_dir)?;
+    // It is also what keeps a second daemon away.
+    let socket = Socket::bind(&options.run_dir)?;
+    let (keys, _) = files::read_keys(&config.keys)?;
+    let boot = files::boot_id()?;
+    let memory = places.memory(&boot);
+    let stored = places.stored()?;
+    // A life that was stored and never spoke costs nothing.
+    let incarnation = places.begin_life(clock::wall_seconds())?;
+    let kernel = Kernel::open(&config, memory.as_ref())?;
+    abort_on_panic();
+
+    let start = Start {
+        config: Arc::clone(&config),
+        node,
+        incarnation,
+        seed: random()?,
+        now: kernel.read_at,
+        stored,
+        memory,
+        standing: kernel.standing.clone(),
+    };
+    let life = Life { incarnation, random: random()? };
+    let mut effects = Effects::new();
+    let core = Core::start(start, &mut effects);
+    let (to_beats, to_addresses, to_desk) = (Mailbox::new()?, Mailbox::new()?, Mailbox::new()?);
+    let (beats, first) = Beats::new(beats::Beginning {
+        core,
+        effects,
+        node,
+        config: Arc::clone(&config),
+        sealer: Sealer::new(&keys, &config.cluster, node, life),
+        opener: Opener::new(&keys, &config.cluster, node, life, config.nodes.keys().copied()),
+        places: places.clone(),
+        boot,
+        inbox: to_beats.clone(),
+        to_addresses: to_addresses.clone(),
+        to_desk: to_desk.clone(),
+        lease_by: kernel.lease_by(),
+        token: random()?,
+    })?;
+    let addresses = Addresses::new(
+        addresses::Beginning {
+            config: Arc::clone(&config),
+            lease: kernel.lease,
+            route: kernel.route,
+            watch: kernel.watch,
+            announcer: Announcer::new(Pace::default()),
+            ears: Prober::new(random()?)?,
+            inbox: to_addresses,
+            to_beats: to_beats.clone(),
+            to_desk: to_desk.clone(),
+            standing: kernel.standing,
+        },
+        kernel.vips,
+    );
+    let addresses = real_time("addresses", ADDRESSES_PRIORITY, move || addresses.run())?;
+    // Without it nothing of this daemon is worth anything: the kernel ends the leases, and systemd starts it anew.
+    let beats = real_time("beats", BEATS_PRIORITY, move || {
+        beats.run(first).expect("sockets and timers can be waited for")
+    })?;
+    if let Err(error) = sys::lock_memory() {
+        warn!("memory is not locked ({error}): under memory pressure beats may be late");
+    }
+    let desk = desk::OrdinaryThread {
+        config_path: options.config.clone(),
+        config,
+        places: places.clone(),
+        inbox: to_desk,
+        to_beats,
+        alarms: BTreeMap::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(desk.run(socket))?;
+    join(beats)?;
+    join(addresses)?;
+    places.forget();
+    info!("stopped");
+    Ok(())
+}
+
+/// What stands in the kernel, and the ways to it.
+struct Kernel {
+    lease: Option<(KernelLease, LeaseWatch)>,
+    /// Before what stood was read, so that no lease is taken for longer than it is.
+    read_at: Moment,
+    standing: BTreeMap<GroupId, Span>,
+    route: Route,
+    watch: Watch,
+    vips: Vips,
+}
+
+impl Kernel {
+    /// Opens everything, and puts the rules in force. Without memory whatever stood is gone when this returns.
+    fn open(config: &Config, memory: Option<&Memory>) -> Result<Self, RunError> {
+        let (route, watch) = (Route::open()?, Watch::open()?);
+        let mut vips = Vips::new(Route::open()?);
+        let (mut lease, mut standing, mut read_at) = (None, BTreeMap::new(), clock::now());
+        if config.lease == Enforcement::Kernel {
+            let mut kernel = KernelLease::open(TABLE)?;
+            if memory.is_none() {
+                kernel.drop_all()?;
+            }
+            let interfaces = named_interfaces(config, &mut vips);
+            let installed = kernel.install(&addresses::guarded(config), &interfaces)?;
+            for (interface, error) in installed.unfiltered {
+                warn!("announcements through {interface} are not filtered in the kernel: {error}");
+            }
+            read_at = clock::now();
+            standing = kernel.standing()?;
+            let watch = LeaseWatch::open(&kernel)?;
+            lease = Some((kernel, watch));
+        }
+        let held = memory.iter().flat_map(|memory| &memory.claims);
+        for (group, claim) in
+            held.filter(|(group, claim)| claim.phase == Phase::Held && standing.contains_key(group))
+        {
+            for (place, resource) in claim.group.resources.iter().enumerate() {
+                let place = (*group, u16::try_from(place).unwrap_or(u16::MAX));
+                if let Err(error) = vips.adopt(place, resource) {
+                    warn!("{}: {error}", claim.group.name);
+                }
+            }
+        }
+        Ok(Self { lease, read_at, standing, route, watch, vips })
+    }
+
+    fn lease_by(&self) -> LeaseBy {
+        match &self.lease {
+            Some(_) => LeaseBy::Kernel,
+            None => LeaseBy::Daemon("the configuration says [lease] enforce = \"daemon\"".to_owned()),
+        }
+    }
+}
+
+/// The interfaces of the service addresses, as far as they can be found now.
+fn named_interfaces(config: &Config, vips: &mut Vips) -> Vec<String> {
+    let resources = config.groups.values().flat_map(|group| &group.resources);
+    let placed = resources.filter_map(|resource| vips.places_of(resource).ok()).flatten();
+    let mut names: Vec<String> = placed.map(|placed| placed.interface.name.to_string()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunError> {
+    let me = match asked {
+        Some(name) => name.to_owned(),
+        None => {
+            let name = nix::unistd::gethostname().map_err(io::Error::from)?;
+            name.to_string_lossy().to_lowercase()
+        }
+    };
+    let short = me.split('.').next().unwrap_or(&me);
+    let found =
+        config.nodes.iter().find(|(_, node)| node.name == me || asked.is_none() && node.name == short);
+    let known = || config.nodes.values().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
+    found.map(|(id, _)| *id).ok_or_else(|| RunError::NoSuchNode { me: me.clone(), known: known() })
+}
+
+/// What the configuration asks for and this version cannot do is refused at the start, not in a takeover.
+fn supported(config: &Config) -> Result<(), RunError> {
+    let foreign = config.groups.values().flat_map(|group| {
+        let others = group.resources.iter().filter(|resource| !resource.carries_addresses());
+        others.map(move |resource| format!("the agent `{}` of group {}", resource.agent, group.name))
+    });
+    if let Some(what) = foreign.into_iter().next() {
+        return Err(RunError::Unsupported {
+            what,
+            instead: "leave its resource out; addresses (vip, IPaddr) can be run",
+        });
+    }
+    if let Some(fence) = config.fences.first() {
+        let what = format!("the fence {}", fence.name);
+        return Err(RunError::Unsupported { what, instead: "leave it out, or add an arbiter" });
+    }
+    match &config.watchdog {
+        Some(watchdog) => Err(RunError::Unsupported {
+            what: format!("the watchdog {}", watchdog.device.display()),
+            instead: "leave [watchdog] out; no group that can be run yet needs one",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What a new configuration keeps, adds, changes and removes: a line each.
+fn changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (id, group) in &old.groups {
+        lines.push(match new.groups.get(id) {
+            Some(same) if same == group => format!("group {} is kept", group.name),
+            Some(_) => format!("group {} is changed", group.name),
+            None => format!("group {} is removed", group.name),
+        });
+    }
+    let added = new.groups.iter().filter(|(id, _)| !old.groups.contains_key(id));
+    lines.extend(added.map(|(_, group)| format!("group {} is added", group.name)));
+    for (what, same) in [
+        ("the nodes are", old.nodes == new.nodes),
+        ("the links are", old.links == new.links),
+        ("the timing is", old.timing == new.timing),
+    ] {
+        if !same {
+            lines.push(format!("{what} changed"));
+        }
+    }
+    lines
+}
+
+fn real_time<T: Send + 'static>(
+    name: &'static str,
+    priority: i32,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
+        if let Err(error) = sys::real_time(priority) {
+            warn!("the thread of {name} is not real-time ({error}): on a busy machine it may be late");
+        }
+        body()
+    })
+}
+
+fn join<T>(thread: JoinHandle<T>) -> io::Result<T> {
+    thread.join().map_err(|_| io::Error::other("a thread of ours panicked"))
+}
+
+/// A thread that is gone must take the others with it: the kernel ends the leases, and systemd starts the daemon anew.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the kernel gives no random bytes"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}

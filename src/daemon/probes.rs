@@ -1,0 +1,171 @@
+//! Evidence: asks the network when the core wants to know, and says who answered.
+//!
+//! And reach: where a group asks for ping targets, they are asked all the time, once a second; a target counts while one
+//! of its last three pings was answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::cluster::{Answerer, Input, Round};
+use crate::config::{Config, Reach};
+use crate::net::probe::{self, Heard, Prober};
+use crate::time::Span;
+use crate::types::{GroupId, InterfaceId};
+
+use super::addresses::Service;
+
+/// How often targets are asked where a group's fitness hangs on them.
+const REACH_EVERY: Span = Span::seconds(1);
+
+/// So many pings in a row a target may miss.
+const MISSES: u64 = 3;
+
+/// Rounds of our own begin here; the core's never get so far.
+const OWN_ROUNDS: u64 = 1 << 63;
+
+/// What is asked, and through which interfaces.
+#[derive(Debug)]
+pub(super) struct Probes {
+    prober: Prober,
+    services: BTreeMap<InterfaceId, Service>,
+    addresses: BTreeMap<InterfaceId, Vec<(GroupId, IpAddr)>>,
+    /// Those of the configuration, in groups; empty: each interface's gateways.
+    targets: Vec<Vec<IpAddr>>,
+    reach: Option<Watched>,
+}
+
+/// The reach of this node.
+#[derive(Debug, Default)]
+struct Watched {
+    rounds: u64,
+    next_at: Span,
+    /// The newest round that each ping group answered.
+    answered: BTreeMap<usize, u64>,
+    told: Option<u16>,
+}
+
+impl Probes {
+    pub(super) fn new(config: &Config, token: u64) -> io::Result<Self> {
+        let mut probes = Self {
+            prober: Prober::new(token)?,
+            services: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            targets: Vec::new(),
+            reach: None,
+        };
+        probes.configure(config);
+        Ok(probes)
+    }
+
+    pub(super) fn configure(&mut self, config: &Config) {
+        self.addresses.clear();
+        for placement in config.addresses() {
+            let asked = self.addresses.entry(placement.interface).or_default();
+            asked.push((placement.group, placement.address.address));
+        }
+        self.targets.clone_from(&config.tiebreak.ping);
+        let wanted = config.groups.values().any(|group| group.reach != Reach::Any);
+        self.reach = wanted.then(|| self.reach.take().unwrap_or_default());
+    }
+
+    /// An interface as it is now. What the core should know of it.
+    pub(super) fn service(&mut self, id: InterfaceId, service: Option<Service>) -> Option<Input> {
+        let any = service.as_ref().is_some_and(|service| !service.gateways.is_empty());
+        match service {
+            Some(service) => drop(self.services.insert(id, service)),
+            None => drop(self.services.remove(&id)),
+        }
+        let macs: BTreeSet<_> = self.services.values().map(|service| service.interface.mac).collect();
+        self.prober.own(macs);
+        self.targets.is_empty().then_some(Input::Targets { interface: id, any })
+    }
+
+    /// A round of the core's. What cannot be asked is not answered.
+    pub(super) fn ask(
+        &mut self,
+        round: Round,
+        id: InterfaceId,
+        groups: &[GroupId],
+        now: Span,
+    ) -> Result<(), String> {
+        let asked = self.addresses.get(&id).map_or(&[][..], Vec::as_slice);
+        let asked: Vec<(GroupId, IpAddr)> =
+            asked.iter().filter(|(group, _)| groups.contains(group)).copied().collect();
+        self.ask_through(round.0, id, &asked, now)
+    }
+
+    fn ask_through(
+        &mut self,
+        round: u64,
+        id: InterfaceId,
+        asked: &[(GroupId, IpAddr)],
+        now: Span,
+    ) -> Result<(), String> {
+        let Some(service) = self.services.get(&id) else { return Ok(()) };
+        let gateways: Vec<Vec<IpAddr>>;
+        let targets = if self.targets.is_empty() {
+            gateways = service.gateways.iter().map(|gateway| vec![*gateway]).collect();
+            &gateways
+        } else {
+            &self.targets
+        };
+        self.prober.ask(round, &service.interface, asked, targets, now).map_err(|failure| failure.to_string())
+    }
+
+    /// What was answered since the last look.
+    pub(super) fn read(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        let reach = &mut self.reach;
+        let read = self.prober.read(|heard| match heard {
+            Heard::Answer { round, from: probe::Answerer::Target(place) } if round >= OWN_ROUNDS => {
+                if let Some(reach) = reach {
+                    reach.answered.insert(place, round - OWN_ROUNDS);
+                }
+            }
+            Heard::Answer { round, from } => {
+                let from = match from {
+                    probe::Answerer::Target(_) => Answerer::Target,
+                    probe::Answerer::Address(group) => Answerer::Group(group),
+                };
+                inputs.push(Input::Answer { round: Round(round), from });
+            }
+            Heard::Rival { .. } | Heard::Owner { .. } => {}
+        });
+        // What cannot be read was not answered: that delays a takeover, and never causes one.
+        drop(read);
+        inputs
+    }
+
+    /// What is due: the next round of reach, and sockets that are not needed any more.
+    pub(super) fn run(&mut self, now: Span) -> Option<Input> {
+        self.prober.run(now);
+        let reach = self.reach.as_mut().filter(|reach| reach.next_at <= now)?;
+        let counts = |round: u64| round + MISSES > reach.rounds;
+        let reached = reach.answered.values().filter(|round| counts(**round)).count();
+        let reached = u16::try_from(reached).unwrap_or(u16::MAX);
+        let news = reach.rounds >= MISSES && reach.told != Some(reached);
+        if news {
+            reach.told = Some(reached);
+        }
+        reach.rounds += 1;
+        reach.next_at = now + REACH_EVERY;
+        let round = OWN_ROUNDS + reach.rounds;
+        let ids: Vec<InterfaceId> = self.services.keys().copied().collect();
+        for id in ids {
+            // A target that cannot be asked does not answer.
+            drop(self.ask_through(round, id, &[], now));
+        }
+        news.then_some(Input::Reach { targets: reached })
+    }
+
+    pub(super) fn next_due(&self) -> Span {
+        let own = self.reach.as_ref().map(|reach| reach.next_at);
+        self.prober.next_due().into_iter().chain(own).min().unwrap_or(Span(u64::MAX))
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.prober.as_fd()
+    }
+}

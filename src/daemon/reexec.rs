@@ -1,0 +1,36 @@
+//! A new version takes the old one's place in the same process: `systole reexec`, SIGUSR2.
+//!
+//! What it needs is in /run already: the new version goes on from the memory of the old one, as after a crash, only
+//! sooner. The leases in the kernel run on meanwhile, and no resource is touched. Before anything is given up, the new
+//! version is asked whether it runs at all here and can read the configuration.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tokio::process;
+use tracing::info;
+
+/// What the kernel writes behind the path of a program whose file was replaced.
+const REPLACED: &str = " (deleted)";
+
+/// Does not return if it succeeds; else says why it did not.
+pub(super) async fn replace(config: &Path) -> String {
+    let program = match std::env::current_exe() {
+        Ok(path) => PathBuf::from(path.to_string_lossy().trim_end_matches(REPLACED)),
+        Err(error) => return format!("its program cannot be found: {error}"),
+    };
+    let check = process::Command::new(&program).arg("check").arg("--config").arg(config).output().await;
+    match check {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let first = said.lines().next().unwrap_or("it says nothing");
+            return format!("{} check refuses the configuration: {first}", program.display());
+        }
+        Err(error) => return format!("{} cannot be run: {error}", program.display()),
+    }
+    info!("{} takes this daemon's place", program.display());
+    let error = Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    format!("{} cannot be run: {error}", program.display())
+}

@@ -1,0 +1,262 @@
+//! The built-in agent of addresses: where each of them belongs, and whether it is there.
+//!
+//! An address is added without asking the network whether somebody else has it (IPv6's detection would make it wait for
+//! a second): the lease says whose it is. It is announced by the caller, and only while its element stands in the kernel.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::config::{Resource, ServiceAddress};
+use crate::net::frame::Interface;
+use crate::net::route::{Address, Link, Route, RouteError};
+use crate::net::sysctl;
+use crate::types::GroupId;
+
+/// A resource of a group, by its place.
+pub(super) type Place = (GroupId, u16);
+
+/// The addresses that this node has for its groups.
+#[derive(Debug)]
+pub(super) struct Vips {
+    route: Route,
+    here: BTreeMap<Place, Vec<Placed>>,
+}
+
+/// An address where it belongs.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) address: Address,
+    pub(super) interface: Interface,
+}
+
+/// Why an address is not where it should be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum VipError {
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error(
+        "{0} is in no network of this machine: name its interface, as in {0}/24/eth0, or give the machine an address in \
+         that network"
+    )]
+    NoNetwork(IpAddr),
+    #[error("{address} on {interface}: only an interface of Ethernet's kind can announce an address")]
+    NotEthernet { address: IpAddr, interface: String },
+}
+
+impl Vips {
+    pub(super) fn new(route: Route) -> Self {
+        Self { route, here: BTreeMap::new() }
+    }
+
+    /// Adds the addresses of a resource; those that stand are left as they are.
+    pub(super) fn start(&mut self, place: Place, resource: &Resource) -> Result<Vec<Placed>, VipError> {
+        let placed = self.places_of(resource)?;
+        let addresses: Vec<Address> = placed.iter().map(|placed| placed.address.clone()).collect();
+        let failed = self.route.add_addresses(&addresses)?;
+        // Also what was added beside one that failed: the stop that follows takes it away.
+        self.here.insert(place, placed.clone());
+        match failed.into_iter().next() {
+            Some((_, error)) => Err(error.into()),
+            None => Ok(placed),
+        }
+    }
+
+    /// Takes the addresses of a resource away, wherever they stand.
+    pub(super) fn stop(&mut self, place: Place, resource: &Resource) -> Result<(), VipError> {
+        // Forgotten first, so that the guard does not put back what goes.
+        let known = self.here.remove(&place);
+        let standing = match &known {
+            Some(placed) => placed.iter().map(|placed| placed.address.clone()).collect(),
+            None => self.standing(resource)?,
+        };
+        let failed = self.route.delete_addresses(&standing)?;
+        match failed.into_iter().next() {
+            Some((_, error)) => {
+                if let Some(known) = known {
+                    self.here.insert(place, known);
+                }
+                Err(error.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How many of a resource's addresses stand on this machine, of how many.
+    pub(super) fn count(&mut self, resource: &Resource) -> Result<(usize, usize), VipError> {
+        Ok((self.standing(resource)?.len(), resource.addresses().len()))
+    }
+
+    /// Adopts what an earlier daemon added: from now on it is guarded.
+    pub(super) fn adopt(&mut self, place: Place, resource: &Resource) -> Result<Vec<Placed>, VipError> {
+        let placed = self.places_of(resource)?;
+        self.here.insert(place, placed.clone());
+        Ok(placed)
+    }
+
+    /// Those of a group that should be here.
+    pub(super) fn of(&self, group: GroupId) -> impl Iterator<Item = &Placed> {
+        self.here.iter().filter(move |((of, _), _)| *of == group).flat_map(|(_, placed)| placed)
+    }
+
+    /// Those that should be on this interface.
+    pub(super) fn on(&self, index: u32) -> impl Iterator<Item = IpAddr> {
+        let all = self.here.values().flatten();
+        all.filter(move |placed| placed.address.index == index).map(|placed| placed.address.address)
+    }
+
+    /// Whose address this is, if it should be here.
+    pub(super) fn owner(&self, index: u32, address: IpAddr) -> Option<GroupId> {
+        let is_it = |placed: &Placed| placed.address.index == index && placed.address.address == address;
+        self.here.iter().find(|(_, all)| all.iter().any(is_it)).map(|((group, _), _)| *group)
+    }
+
+    /// Puts back what somebody else took away; the groups that missed something.
+    pub(super) fn put_back(&mut self) -> Result<Vec<(GroupId, IpAddr)>, VipError> {
+        let standing = self.route.addresses()?;
+        let stands = |wanted: &Address| {
+            standing.iter().any(|there| there.index == wanted.index && there.address == wanted.address)
+        };
+        let missing: Vec<(GroupId, Address)> = self
+            .here
+            .iter()
+            .flat_map(|((group, _), placed)| placed.iter().map(|placed| (*group, placed.address.clone())))
+            .filter(|(_, address)| !stands(address))
+            .collect();
+        let addresses: Vec<Address> = missing.iter().map(|(_, address)| address.clone()).collect();
+        let failed = self.route.add_addresses(&addresses)?;
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error.into());
+        }
+        Ok(missing.into_iter().map(|(group, address)| (group, address.address)).collect())
+    }
+
+    /// The addresses of a resource that stand, as they stand.
+    fn standing(&mut self, resource: &Resource) -> Result<Vec<Address>, VipError> {
+        let wanted: Vec<IpAddr> = resource.addresses().iter().map(|wanted| wanted.address).collect();
+        let standing = self.route.addresses()?;
+        Ok(standing.into_iter().filter(|there| wanted.contains(&there.address)).collect())
+    }
+
+    /// Where the addresses of a resource belong, on this machine.
+    pub(super) fn places_of(&mut self, resource: &Resource) -> Result<Vec<Placed>, VipError> {
+        let mut interfaces = BTreeMap::new();
+        resource.addresses().iter().map(|address| self.place(address, &mut interfaces)).collect()
+    }
+
+    fn place(
+        &mut self,
+        wanted: &ServiceAddress,
+        known: &mut BTreeMap<String, Interface>,
+    ) -> Result<Placed, VipError> {
+        let (index, found_prefix) = match &wanted.interface {
+            Some(name) => (self.interface(name, wanted.address, known)?.index, None),
+            None => self.network_of(wanted.address)?,
+        };
+        let interface = match &wanted.interface {
+            Some(name) => self.interface(name, wanted.address, known)?,
+            None => {
+                let name = self.route.link_at(index)?.name;
+                self.interface(&name, wanted.address, known)?
+            }
+        };
+        let prefix = match wanted.prefix.or(found_prefix) {
+            Some(prefix) => prefix,
+            None => self.prefix_on(index, wanted.address)?,
+        };
+        let mut address = Address::new(index, wanted.address, prefix);
+        address.label.clone_from(&wanted.label);
+        address.broadcast = wanted.broadcast;
+        Ok(Placed { address, interface })
+    }
+
+    fn interface(
+        &mut self,
+        name: &str,
+        address: IpAddr,
+        known: &mut BTreeMap<String, Interface>,
+    ) -> Result<Interface, VipError> {
+        if let Some(interface) = known.get(name) {
+            return Ok(interface.clone());
+        }
+        let link = self.route.link(name)?;
+        let interface = interface_of(&mut self.route, &link)
+            .map_err(|NotEthernet| VipError::NotEthernet { address, interface: name.to_owned() })?;
+        known.insert(name.to_owned(), interface.clone());
+        Ok(interface)
+    }
+
+    /// The interface that is in the address's network, and the network's prefix.
+    fn network_of(&mut self, address: IpAddr) -> Result<(u32, Option<u8>), VipError> {
+        let path = self.route.path_to(address)?.ok_or(VipError::NoNetwork(address))?;
+        if path.local {
+            let standing = self.route.addresses()?;
+            let found = standing.iter().find(|there| there.address == address);
+            return Ok((path.index, found.map(|there| there.prefix)));
+        }
+        if path.gateway.is_some() || path.prefix == 0 {
+            return Err(VipError::NoNetwork(address));
+        }
+        Ok((path.index, Some(path.prefix)))
+    }
+
+    /// The prefix of the network of this interface that the address is in; a network of its own, if it is in none.
+    fn prefix_on(&mut self, index: u32, address: IpAddr) -> Result<u8, VipError> {
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let standing = self.route.addresses()?;
+        let networks = standing.iter().filter(|there| there.index == index && there.prefix < whole);
+        let found = networks.filter(|there| in_network(address, there.address, there.prefix));
+        Ok(found.map(|there| there.prefix).max().unwrap_or(whole))
+    }
+}
+
+/// An interface of no kind that can announce.
+#[derive(Debug)]
+pub(super) struct NotEthernet;
+
+/// An interface with all that its frames need to know.
+pub(super) fn interface_of(route: &mut Route, link: &Link) -> Result<Interface, NotEthernet> {
+    let mac = link.mac.ok_or(NotEthernet)?;
+    let link_local = |address: &Address| match address.address {
+        IpAddr::V6(v6) => Some(v6).filter(|v6| address.index == link.index && v6.is_unicast_link_local()),
+        IpAddr::V4(_) => None,
+    };
+    // Where it cannot be read there is no IPv6.
+    let forwarding = sysctl::get(&format!("net/ipv6/conf/{}/forwarding", link.name));
+    Ok(Interface {
+        index: link.index,
+        name: link.name.as_str().into(),
+        mac,
+        link_local: route.addresses().ok().and_then(|all| all.iter().find_map(link_local)),
+        forwards: forwarding.is_ok_and(|text| text.trim() == "1"),
+    })
+}
+
+fn in_network(address: IpAddr, other: IpAddr, prefix: u8) -> bool {
+    match (address, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+            (u32::from(one) ^ u32::from(other)) & !host == 0
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            let host = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+            (u128::from(one) ^ u128::from(other)) & !host == 0
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_its_first_and_last_address_and_no_other() {
+        let within = |a: &str, b: &str, prefix| in_network(a.parse().unwrap(), b.parse().unwrap(), prefix);
+        assert!(within("10.0.0.0", "10.0.0.255", 24));
+        assert!(!within("10.0.1.0", "10.0.0.255", 24));
+        assert!(within("10.0.1.0", "192.168.0.1", 0));
+        assert!(within("fd00::1", "fd00::ffff", 64));
+        assert!(!within("fd00:0:0:1::1", "fd00::1", 64));
+        assert!(!within("10.0.0.1", "fd00::1", 0));
+    }
+}
