@@ -354,6 +354,10 @@ impl Addresses {
                 self.to_desk.keep(Said::Alarm(failure.to_string()));
             }
         }
+        let spent = self.ears.take_spent();
+        if !spent.is_empty() {
+            self.to_desk.keep(Said::Close(spent));
+        }
     }
 
     fn hear_rivals(&mut self, now: Span) {

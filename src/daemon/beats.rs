@@ -221,6 +221,10 @@ impl Beats {
         {
             self.step(now, input);
         }
+        let spent = self.probes.take_spent();
+        if !spent.is_empty() {
+            self.to_desk.keep(Said::Close(spent));
+        }
     }
 
     fn read_inbox(&mut self) {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -65,6 +66,8 @@ pub(super) enum Said {
     },
     /// To be written to disk, for ever.
     Store(Stored),
+    /// To be closed, which takes its time.
+    Close(Vec<OwnedFd>),
     /// To be handed to whoever asked.
     Answer(oneshot::Sender<Answer>, Answer),
     /// Read the configuration again.
@@ -200,6 +203,7 @@ impl OrdinaryThread {
                 // Whoever asked may have gone.
                 let _ = reply.send(answer);
             }
+            Said::Close(sockets) => drop(sockets),
             Said::Reload(reply) => self.reload(reply),
             Said::Left => return true,
         }

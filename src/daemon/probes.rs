@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::cluster::{Answerer, Input, Round};
 use crate::config::{Config, Reach};
@@ -158,6 +158,11 @@ impl Probes {
             drop(self.ask_through(round, id, &[], now));
         }
         news.then_some(Input::Reach { targets: reached })
+    }
+
+    /// Sockets for somebody who has the time to close them.
+    pub(super) fn take_spent(&mut self) -> Vec<OwnedFd> {
+        self.prober.take_spent()
     }
 
     pub(super) fn next_due(&self) -> Span {

@@ -215,13 +215,12 @@ impl Ear {
         }
     }
 
-    /// Opens what is needed, and closes what is not.
-    fn fit(&mut self, epoll: &Epoll, identifier: u16) -> io::Result<()> {
+    /// Opens what is needed, and gives up what is not.
+    fn fit(&mut self, epoll: &Epoll, identifier: u16, spent: &mut Vec<OwnedFd>) -> io::Result<()> {
         let mut outcome = Ok(());
         for kind in KINDS {
             if !self.needs(kind) {
-                // A socket that is closed leaves the epoll by itself.
-                self.sockets.remove(&kind);
+                self.give_up(kind, epoll, spent);
             } else if !self.sockets.contains_key(&kind) {
                 match self.open(kind, epoll, identifier) {
                     Ok(socket) => drop(self.sockets.insert(kind, socket)),
@@ -230,6 +229,15 @@ impl Ear {
             }
         }
         outcome
+    }
+
+    /// It wakes nobody any more; who closes it, waits.
+    fn give_up(&mut self, kind: Kind, epoll: &Epoll, spent: &mut Vec<OwnedFd>) {
+        if let Some(socket) = self.sockets.remove(&kind) {
+            // One that cannot be taken out leaves the epoll when it is closed.
+            let _ = epoll.delete(&socket);
+            spent.push(socket);
+        }
     }
 
     fn open(&self, kind: Kind, epoll: &Epoll, identifier: u16) -> io::Result<OwnedFd> {
@@ -378,13 +386,15 @@ pub struct Prober {
     own: BTreeSet<Mac>,
     epoll: Epoll,
     ears: BTreeMap<u32, Ear>,
+    /// Sockets that nothing is heard of any more.
+    spent: Vec<OwnedFd>,
 }
 
 impl Prober {
     /// One that listens to nothing yet. The token is chance: it tells its pings from those of others.
     pub fn new(token: u64) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Self { token, own: BTreeSet::new(), epoll, ears: BTreeMap::new() })
+        Ok(Self { token, own: BTreeSet::new(), epoll, ears: BTreeMap::new(), spent: Vec::new() })
     }
 
     /// The hardware addresses of all of this machine's interfaces. Where two are on one network, Linux answers through
@@ -489,16 +499,24 @@ impl Prober {
             ear.interface = interface.clone();
         }
         change(ear);
-        let opened = ear.fit(&self.epoll, identifier);
+        let opened = ear.fit(&self.epoll, identifier, &mut self.spent);
         (ear, opened)
     }
 
     fn drop_idle(&mut self) {
-        self.ears.retain(|_, ear| {
-            ear.sockets =
-                std::mem::take(&mut ear.sockets).into_iter().filter(|(kind, _)| ear.needs(*kind)).collect();
-            KINDS.into_iter().any(|kind| ear.needs(kind))
+        let Self { ears, epoll, spent, .. } = self;
+        ears.retain(|_, ear| {
+            let idle = KINDS.into_iter().filter(|kind| !ear.needs(*kind));
+            let idle: Vec<Kind> = idle.collect();
+            idle.iter().for_each(|kind| ear.give_up(*kind, epoll, spent));
+            idle.len() < KINDS.len()
         });
+    }
+
+    /// Sockets that are not needed any more, for somebody who may wait: the kernel closes a packet socket only when every
+    /// processor has let go of it, which takes milliseconds.
+    pub fn take_spent(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.spent)
     }
 }
 
