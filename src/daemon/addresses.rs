@@ -151,7 +151,8 @@ impl Addresses {
             self.read_changes();
             self.watch_rules();
             let now = clock::now().boot;
-            if now >= self.look_at {
+            // Whoever is awake looks now rather than wake up for it a little later.
+            if now + self.config.timing.keepalive / 2 >= self.look_at {
                 self.look_at_links();
             }
             self.hear_rivals(now);

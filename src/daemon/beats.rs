@@ -78,6 +78,12 @@ pub(super) struct Beginning {
     pub(super) token: u64,
 }
 
+/// What is worth a look, beside the links.
+struct Ready {
+    inbox: bool,
+    probes: bool,
+}
+
 /// The loop with all that it owns.
 pub(super) struct Beats {
     core: Core,
@@ -149,10 +155,16 @@ impl Beats {
         self.mend_links();
         self.carry_out(first);
         while !self.left || !self.flush() {
-            self.wait()?;
+            let ready = self.wait()?;
+            // Also those that were not ready a moment ago: whoever judges silence has read all that came.
             self.read_links();
-            self.read_probes();
-            self.read_inbox();
+            if ready.probes {
+                self.read_probes();
+            }
+            if ready.inbox {
+                self.read_inbox();
+            }
+            self.run_probes();
             self.mend_links();
             self.write_again();
             let now = clock::now();
@@ -170,7 +182,7 @@ impl Beats {
     }
 
     /// Waits until something is due or arrives.
-    fn wait(&mut self) -> io::Result<()> {
+    fn wait(&mut self) -> io::Result<Ready> {
         let again = self.unwritten.as_ref().map_or(Span(u64::MAX), |(_, at)| *at);
         let due = self.core.next_deadline().min(self.mend_at).min(again).min(self.probes.next_due());
         // Zero would disarm it.
@@ -178,13 +190,16 @@ impl Beats {
         self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         // Somebody is at the box at this moment: a millisecond later he is not.
         let timeout = if self.flush() { PollTimeout::NONE } else { PollTimeout::from(1_u8) };
-        let own: [BorrowedFd<'_>; 3] = [self.timer.as_fd(), self.inbox.bell(), self.probes.fd()];
+        let own: [BorrowedFd<'_>; 3] = [self.inbox.bell(), self.probes.fd(), self.timer.as_fd()];
         let fds = own.into_iter().chain(self.links.iter().flat_map(LinkEnd::fds));
         let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Ready { inbox: true, probes: true }),
+            Err(error) => return Err(error.into()),
         }
+        let ready = |place: usize| fds.get(place).and_then(PollFd::any).unwrap_or(true);
+        Ok(Ready { inbox: ready(0), probes: ready(1) })
     }
 
     fn note_lateness(&mut self, now: Moment) {
@@ -215,6 +230,9 @@ impl Beats {
         for input in self.probes.read() {
             self.step(clock::now(), input);
         }
+    }
+
+    fn run_probes(&mut self) {
         let now = clock::now();
         if now.boot >= self.probes.next_due()
             && let Some(input) = self.probes.run(now.boot)
