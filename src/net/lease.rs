@@ -656,16 +656,21 @@ impl LeaseWatch {
     pub fn changed(&mut self, lease: &mut KernelLease) -> Result<bool, LeaseError> {
         let (mut looks, mut changed) = (false, false);
         let table = lease.nft.table();
-        let events = self.netlink.events(|kind, body| {
+        let mut note = |kind: u16, body: &[u8]| {
             let body = body.get(4..).unwrap_or_default();
             let what = kind & 0xff;
-            if kind >> 8 != nft::SUBSYSTEM || what == nft::NEW_GENERATION || text(body, nft::TABLE) != table {
-                return;
+            if kind >> 8 == nft::SUBSYSTEM && what != nft::NEW_GENERATION && text(body, nft::TABLE) == table {
+                looks = true;
+                changed |= what == nft::NEW_ELEMENT || what == nft::DELETE_ELEMENT;
             }
-            looks = true;
-            changed |= what == nft::NEW_ELEMENT || what == nft::DELETE_ELEMENT;
-        })?;
-        if changed || !(looks || events == Events::Overrun) {
+        };
+        // The kernel reports an overrun once, and goes on losing events until everything was read.
+        let mut lost = false;
+        while self.netlink.events(&mut note)? == Events::Overrun {
+            lost = true;
+        }
+        let looks = looks || lost;
+        if changed || !looks {
             return Ok(changed);
         }
         let (_, print) = lease.steadily(KernelLease::print_now)?;

@@ -198,7 +198,7 @@ impl World {
     /// Whether a datagram to this address arrives.
     pub(crate) fn hears(&self, address: IpAddr) -> bool {
         let plain = PLAIN[usize::from(address.is_ipv6())];
-        let [vip, plain] = [address, plain].map(|address| UdpSocket::bind((address, 9)).unwrap());
+        let [vip, plain] = [(address, 9), (plain, 13)].map(|address| UdpSocket::bind(address).unwrap());
         let far = &self.far.udp[usize::from(address.is_ipv6())];
         for to in [&vip, &plain, &plain] {
             far.send_to(b"hello", to.local_addr().unwrap()).unwrap();
