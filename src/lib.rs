@@ -10,6 +10,7 @@
 //! | [`wire`] | bytes become a `Beat`, or a counted reason why not |
 //! | [`cluster`] | the pure core: liveness, leases, evidence, planner, groups, journal |
 //! | [`net`] | the kernel's network: sockets, netlink, frames, the lease in nftables |
+//! | [`lab`] | a cluster on this one machine, in namespaces: cables to pull, daemons to kill, a client that measures |
 //! | [`cli`] | the commands, one file each |
 //!
 //! `ARCHITECTURE.md` is the tour, `docs/protocol.md` the heart.
@@ -18,6 +19,7 @@ pub mod beat;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod lab;
 pub mod net;
 pub mod rng;
 pub mod time;
