@@ -11,6 +11,7 @@
 //! | [`cluster`] | the pure core: liveness, leases, evidence, planner, groups, journal |
 //! | [`net`] | the kernel's network: sockets, netlink, frames, the lease in nftables |
 //! | [`control`] | the socket over which the commands ask the daemon, and the words it answers in |
+//! | [`lab`] | a cluster on this one machine, in namespaces: cables to pull, daemons to kill, a client that measures |
 //! | [`cli`] | the commands, one file each |
 //!
 //! `ARCHITECTURE.md` is the tour, `docs/protocol.md` the heart.
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod lab;
 pub mod net;
 pub mod rng;
 pub mod time;

@@ -4,6 +4,8 @@
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
@@ -88,4 +90,15 @@ pub fn multicast_interface(socket: BorrowedFd<'_>, interface: u32) -> io::Result
         )
     };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The program is killed when the thread that starts it ends, and with it when this process ends in any way.
+pub fn die_with_this_thread(command: &mut Command) {
+    let arrange = || {
+        // SAFETY: it takes numbers only. It is async-signal-safe, which is all that is allowed between fork and exec.
+        let failed = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: the closure allocates nothing, takes no lock and makes one system call.
+    unsafe { command.pre_exec(arrange) };
 }

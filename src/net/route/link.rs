@@ -9,12 +9,14 @@ use super::{Route, RouteError, number, number_at, text};
 const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
+const SETLINK: u16 = 19;
 
 const ADDRESS: u16 = 1;
 const IFNAME: u16 = 3;
 const MTU: u16 = 4;
 const PEER: u16 = 5;
 const PORT_OF: u16 = 10;
+const PROTOCOL_INFO: u16 = 12;
 const LINKINFO: u16 = 18;
 const KIND: u16 = 1;
 const DATA: u16 = 2;
@@ -22,6 +24,11 @@ const NET_NS_FD: u16 = 28;
 const EXT_MASK: u16 = 29;
 const CARRIER: u16 = 33;
 const VETH_PEER: u16 = 1;
+const PORT_STATE: u16 = 1;
+
+const FAMILY_BRIDGE: u8 = 7;
+const STATE_DISABLED: u8 = 0;
+const STATE_FORWARDING: u8 = 3;
 
 const UP: u32 = 1;
 /// "Leave the counters out."
@@ -160,6 +167,19 @@ impl Route {
             Some(bridge) => format!("make {name} a port of interface {bridge}"),
             None => format!("take {name} out of its bridge"),
         })
+    }
+
+    /// Lets a port of a bridge pass frames, or neither way; its carrier stays. A port that comes up passes them.
+    pub fn set_forwarding(&mut self, index: u32, forwarding: bool) -> Result<(), RouteError> {
+        let state = if forwarding { STATE_FORWARDING } else { STATE_DISABLED };
+        let mut fixed = info(index, 0, 0);
+        fixed[0] = FAMILY_BRIDGE;
+        let message = Message::new(SETLINK, 0, &fixed).nest(PROTOCOL_INFO, |port| {
+            port.attr(PORT_STATE, &[state]);
+        });
+        let done = self.netlink.request(message);
+        let verb = if forwarding { "open" } else { "close" };
+        self.refused(done, index, |name| format!("{verb} the port {name} of its bridge"))
     }
 
     /// Moves an interface to another namespace. It is down there, and has lost its addresses.

@@ -1,0 +1,130 @@
+//! Daemons as children: in the namespace of their machine, each with folders of its own, and what can happen to them.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::network::{Lab, Machine};
+use super::{LabError, clock};
+use crate::time::Span;
+
+/// What is started as a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The executable; for the one that runs now `/proc/self/exe`.
+    pub path: PathBuf,
+    /// Its configuration.
+    pub config: PathBuf,
+    /// What stands before `run`: nothing for systole itself.
+    pub before: Vec<OsString>,
+}
+
+#[derive(Debug)]
+pub(super) struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Lab {
+    /// Starts a machine's daemon. It finds what an earlier one has left in its folders.
+    pub fn start(&mut self, machine: &str, program: &Program) -> Result<(), LabError> {
+        let folder = self.folder().join(machine);
+        let machine = self.machine_mut(machine)?;
+        let (state, run, log) = (folder.join("state"), folder.join("run"), folder.join("log"));
+        let ready = fs::create_dir_all(&state).and_then(|()| fs::create_dir_all(&run));
+        let log_file = ready.and_then(|()| File::options().create(true).append(true).open(&log));
+        let opened = log_file.and_then(|file| Ok((file.try_clone()?, file)));
+        let (output, errors) = opened.map_err(LabError::machine(format!("write to {}", folder.display())))?;
+        let mut command = Command::new(&program.path);
+        command.args(&program.before).arg("run");
+        command.arg("--config").arg(&program.config).args(["--node", &machine.name]);
+        command.arg("--state-dir").arg(&state).arg("--run-dir").arg(&run);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // The keys that end the lab are not the daemon's.
+        command.process_group(0);
+        let started = machine.space.spawn(command);
+        let child = started.map_err(LabError::machine(format!("start {}", program.path.display())))?;
+        machine.daemon = Some(Daemon { child, log });
+        Ok(())
+    }
+
+    /// Where the control socket of a machine's daemon is.
+    pub fn control_socket(&self, machine: &str) -> PathBuf {
+        self.folder().join(machine).join("run").join("control.sock")
+    }
+}
+
+impl Machine {
+    /// Sends its daemon a signal: SIGSTOP hangs it, SIGCONT lets it go on, SIGTERM lets it hand over and stop.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), LabError> {
+        let daemon = self.running()?;
+        daemon.signal(signal).map_err(LabError::machine(format!("send {signal}")))
+    }
+
+    /// Kills its daemon without a word.
+    pub fn kill(&mut self) -> Result<(), LabError> {
+        self.running()?;
+        self.daemon = None;
+        Ok(())
+    }
+
+    /// Waits for its daemon's end. How it ended; `None`: it runs on.
+    pub fn wait_for_end(&mut self, at_most: Span) -> Option<ExitStatus> {
+        let daemon = self.daemon.as_mut()?;
+        let status = clock::wait_for(at_most, || daemon.child.try_wait().ok().flatten())?;
+        self.daemon = None;
+        Some(status)
+    }
+
+    /// Whether its daemon runs, or hangs.
+    pub fn is_running(&mut self) -> bool {
+        self.daemon.as_mut().is_some_and(|daemon| matches!(daemon.child.try_wait(), Ok(None)))
+    }
+
+    /// What its daemon has said.
+    pub fn log(&self) -> String {
+        let read = |daemon: &Daemon| fs::read(&daemon.log).unwrap_or_default();
+        self.daemon
+            .as_ref()
+            .map(read)
+            .map_or_else(String::new, |log| String::from_utf8_lossy(&log).into_owned())
+    }
+
+    fn running(&mut self) -> Result<&mut Daemon, LabError> {
+        let name = &self.name;
+        let gone = |status: &str| LabError::Unknown {
+            what: format!("running daemon on {name}{status}"),
+            known: "those that were started and have not ended".to_owned(),
+        };
+        let daemon = self.daemon.as_mut().ok_or_else(|| gone(""))?;
+        match daemon.child.try_wait() {
+            Ok(Some(status)) => {
+                let how =
+                    status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
+                Err(gone(&format!(" (it ended: {how})")))
+            }
+            Ok(None) | Err(_) => Ok(daemon),
+        }
+    }
+}
+
+impl Daemon {
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has ended already, or ends now; in either case it is waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,93 @@
+//! A cluster on this one machine: namespaces, cables, faults, and a client that measures what it notices.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `space.rs` | namespaces without names, and what runs in them |
+//! | `plan.rs` | which machines and networks there are |
+//! | `network.rs` | builds them; cuts, pulls and plugs cables |
+//! | `daemon.rs` | starts daemons; kills, stops and continues them |
+//! | `echo.rs`, `web.rs` | what answers at an address: with the name of the machine that answered |
+//! | `probe.rs`, `ears.rs` | the client: asks five times a millisecond, and hears who announces and who answers |
+//! | `outage.rs` | what the client noticed of a fault, from what it wrote down |
+//! | `load.rs` | keeps this machine busy, or measures how late it is |
+//! | `frame.rs`, `clock.rs` | what the client and a rival put on the wire; the clock of all of them |
+//!
+//! It needs neither `ip` nor root, and leaves nothing behind: namespaces, interfaces and daemons go with the process.
+//! It never touches the network of the machine that it runs on.
+
+pub mod clock;
+mod daemon;
+mod ears;
+mod echo;
+mod frame;
+mod load;
+mod network;
+mod outage;
+mod plan;
+mod probe;
+mod space;
+mod web;
+
+use std::io;
+
+use crate::net::route::RouteError;
+use crate::net::sysctl::SysctlError;
+
+pub use daemon::Program;
+pub use ears::{Ears, Heard};
+pub use load::{Busy, Idle};
+pub use network::{Lab, Machine};
+pub use outage::{Gap, Outcome, doubles, first_by, longest_gap};
+pub use plan::{MachinePlan, Plan, PortPlan};
+pub use probe::{Answer, Probe};
+pub use space::{Space, Stop, Work, become_root, is_root};
+pub use web::fetch;
+
+/// Why the lab cannot do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The kernel, or whoever set it up, lets this user have no namespaces.
+    #[error(
+        "may not make namespaces: {error}; run it as root, or allow user namespaces: `sysctl \
+         user.max_user_namespaces=10000`, on Debian besides `sysctl kernel.unprivileged_userns_clone=1`, on Ubuntu \
+         `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+    )]
+    Forbidden {
+        /// As the kernel says it.
+        error: io::Error,
+    },
+    /// The caller names what is not there.
+    #[error("there is no {what}: take one of {known}")]
+    Unknown {
+        /// What was asked for.
+        what: String,
+        /// What there is.
+        known: String,
+    },
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] RouteError),
+    /// A setting of the network.
+    #[error(transparent)]
+    Setting(#[from] SysctlError),
+    /// This machine.
+    #[error("cannot {what}: {error}; look at this machine's memory, disk and limits (`ulimit -a`)")]
+    Machine {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+impl LabError {
+    fn machine(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        |error| Self::Machine { what, error }
+    }
+
+    fn unknown<'a>(what: String, known: impl Iterator<Item = &'a String>) -> Self {
+        let known = known.map(String::as_str).collect::<Vec<_>>().join(", ");
+        Self::Unknown { what, known }
+    }
+}
