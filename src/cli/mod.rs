@@ -1,3 +1,24 @@
 //! The commands, one file each. They read and print; what they find out is decided elsewhere.
 
 pub mod check;
+pub mod cleanup;
+mod connection;
+pub mod events;
+mod failure;
+pub mod fence_ack;
+mod handover;
+pub mod key;
+pub mod maintenance;
+pub mod move_group;
+pub mod online;
+pub mod reload;
+pub mod standby;
+pub mod status;
+pub mod stop;
+pub mod takeover;
+mod terminal;
+pub mod why;
+
+pub use connection::Daemon;
+pub use failure::{Failure, finish};
+pub use handover::Patience;
