@@ -6,6 +6,20 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use systole::cli::check::Check;
 use systole::cli::run::Run;
+use systole::cli::cleanup::Cleanup;
+use systole::cli::events::Events;
+use systole::cli::fence_ack::FenceAck;
+use systole::cli::finish;
+use systole::cli::key::Key;
+use systole::cli::maintenance::Maintenance;
+use systole::cli::move_group::Move;
+use systole::cli::online::Online;
+use systole::cli::reload::Reload;
+use systole::cli::standby::Standby;
+use systole::cli::status::Status;
+use systole::cli::stop::Stop;
+use systole::cli::takeover::Takeover;
+use systole::cli::why::Why;
 
 /// A cluster manager for active/passive director pairs
 #[derive(Debug, Parser)]
@@ -19,21 +33,57 @@ struct Arguments {
 enum Command {
     Run(Run),
     Check(Check),
+    Status(Status),
+    Why(Why),
+    Events(Events),
+    Standby(Standby),
+    Online(Online),
+    Takeover(Takeover),
+    Move(Move),
+    Maintenance(Maintenance),
+    Cleanup(Cleanup),
+    FenceAck(FenceAck),
+    Reload(Reload),
+    Stop(Stop),
+    Key(Key),
 }
 
 fn main() -> ExitCode {
     match Arguments::try_parse() {
-        Ok(Arguments { command: Command::Run(run) }) => run.run(),
-        Ok(Arguments { command: Command::Check(check) }) => check.run(),
+        Ok(Arguments { command }) => run(&command),
         Err(error) => with_tip(error).exit(),
     }
 }
 
-/// A bare word is nearly always the configuration, as other programs take it.
+fn run(command: &Command) -> ExitCode {
+    match command {
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::Status(status) => finish(status.run()),
+        Command::Why(why) => finish(why.run()),
+        Command::Events(events) => finish(events.run()),
+        Command::Standby(standby) => finish(standby.run()),
+        Command::Online(online) => finish(online.run()),
+        Command::Takeover(takeover) => finish(takeover.run()),
+        Command::Move(order) => finish(order.run()),
+        Command::Maintenance(maintenance) => finish(maintenance.run()),
+        Command::Cleanup(cleanup) => finish(cleanup.run()),
+        Command::FenceAck(confirmed) => finish(confirmed.run()),
+        Command::Reload(reload) => finish(reload.run()),
+        Command::Stop(stop) => finish(stop.run()),
+        Command::Key(key) => finish(key.run()),
+    }
+}
+
+/// Behind `check` a bare word is nearly always the configuration, as other programs take it.
 fn with_tip(mut error: clap::Error) -> clap::Error {
     let is_word =
         |value: &ContextValue| matches!(value, ContextValue::String(text) if !text.starts_with("--"));
-    if error.kind() == ErrorKind::UnknownArgument && error.get(ContextKind::InvalidArg).is_some_and(is_word) {
+    let is_check = std::env::args_os().nth(1).is_some_and(|first| first == "check");
+    if is_check
+        && error.kind() == ErrorKind::UnknownArgument
+        && error.get(ContextKind::InvalidArg).is_some_and(is_word)
+    {
         let tip = "the configuration is named with --config PATH".into();
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }

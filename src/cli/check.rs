@@ -1,10 +1,12 @@
 //! `systole check`: every mistake of a configuration, with its place and what to write instead.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{self, Config, LoadError, Report, Severity};
+
+use super::terminal::{complain, say, wants_colour};
 
 /// Where the configuration is, unless the caller says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/systole/systole.toml";
@@ -40,20 +42,6 @@ impl Check {
             }
         }
     }
-}
-
-/// On a terminal, unless `NO_COLOR` is set.
-pub(super) fn wants_colour(is_terminal: bool) -> bool {
-    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// A reader that went away is no mistake of ours.
-fn complain(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
-}
-
-fn say(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 fn verdict(report: &Report, path: &str) -> String {

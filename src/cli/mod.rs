@@ -2,3 +2,24 @@
 
 pub mod check;
 pub mod run;
+pub mod cleanup;
+mod connection;
+pub mod events;
+mod failure;
+pub mod fence_ack;
+mod handover;
+pub mod key;
+pub mod maintenance;
+pub mod move_group;
+pub mod online;
+pub mod reload;
+pub mod standby;
+pub mod status;
+pub mod stop;
+pub mod takeover;
+mod terminal;
+pub mod why;
+
+pub use connection::Daemon;
+pub use failure::{Failure, finish};
+pub use handover::Patience;

@@ -8,7 +8,8 @@ use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
-use super::check::{DEFAULT_PATH, wants_colour};
+use super::check::DEFAULT_PATH;
+use super::terminal::wants_colour;
 use crate::config::LoadError;
 use crate::daemon::{self, Options, RunError};
 
@@ -35,10 +36,16 @@ pub struct Run {
 
 impl Run {
     /// Returns when the daemon has stopped.
-    pub fn run(self) -> ExitCode {
+    pub fn run(&self) -> ExitCode {
         log_to_stderr();
         let Self { config, node, state_dir, run_dir } = self;
-        match daemon::run(&Options { config, node, state_dir, run_dir }) {
+        let options = Options {
+            config: config.clone(),
+            node: node.clone(),
+            state_dir: state_dir.clone(),
+            run_dir: run_dir.clone(),
+        };
+        match daemon::run(&options) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 error!("{why}");
