@@ -19,6 +19,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use systole::net::announce::{Announcer, Pace};
 use systole::net::frame::{self, Interface, Mac};
+use systole::net::netlink::{Message, Netlink, Protocol};
 use systole::net::probe::{Answerer, Heard, Prober};
 use systole::net::sys;
 use systole::time::Span;
@@ -150,8 +151,22 @@ impl Network {
     fn cable(&self, machine: &OwnedFd, name: &str, mac: Mac) {
         let there = format!("/proc/{}/fd/{}", std::process::id(), machine.as_raw_fd());
         self.switch(&format!("link add {name} type veth peer name {name} address {mac} netns {there}"));
-        self.switch(&format!("link set {name} master br0 up"));
+        self.plug(name, true);
+        self.switch(&format!("link set {name} up"));
         ip(machine, &format!("link set {name} addrgenmode none up"));
+    }
+
+    /// Puts a port of the switch in, or out: then its machine's carrier stays.
+    fn plug(&self, port: &str, into: bool) {
+        const NEW_LINK: u16 = 16;
+        const UPPER: u16 = 10;
+        enter(&self.switch);
+        let upper = if into { nix::net::if_::if_nametoindex("br0").unwrap() } else { 0 };
+        let mut fixed = [0; 16];
+        fixed[4..8].copy_from_slice(&nix::net::if_::if_nametoindex(port).unwrap().to_ne_bytes());
+        let message = Message::new(NEW_LINK, 0, &fixed).attr(UPPER, &upper.to_ne_bytes());
+        Netlink::open(Protocol::Route).unwrap().request(message).unwrap();
+        enter(&self.us);
     }
 
     fn us(&self, words: &str) -> String {
@@ -208,11 +223,19 @@ fn ip(namespace: &OwnedFd, words: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Adds an address, and waits until the kernel answers for it: it joins the group of IPv6 in its own time.
 fn add(machine: &OwnedFd, name: &str, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => ip(machine, &format!("addr add {address}/24 dev {name}")),
-        IpAddr::V6(address) => ip(machine, &format!("addr add {address}/64 dev {name} nodad")),
+    let IpAddr::V6(six) = address else {
+        ip(machine, &format!("addr add {address}/24 dev {name}"));
+        return;
     };
+    ip(machine, &format!("addr add {six}/64 dev {name} nodad"));
+    let [.., a, b, c] = six.octets();
+    let group = format!(" ff02::1:ff{a:02x}:{:x} ", u16::from_be_bytes([b, c]));
+    eventually("the group is joined", || {
+        let joined = ip(machine, &format!("-6 maddr show dev {name}")).replace('\n', " ").contains(&group);
+        joined && ip(machine, &format!("-6 addr show dev {name} tentative")).is_empty()
+    });
 }
 
 fn send(index: u32, frame: &[u8]) {
@@ -403,7 +426,7 @@ fn a_target_answers_with_its_round_and_its_ping_group(network: &Network) {
 }
 
 /// Asks through a cable that is broken, mends it, and gives what answered to the broken rounds.
-fn answers_to_a_broken_cable(network: &Network, breaks: &str, mends: &str) -> Vec<Heard> {
+fn answers_to_a_broken_cable(network: &Network, whole: impl Fn(bool)) -> Vec<Heard> {
     let mut prober = prober();
     let questions = [(GROUP, IpAddr::V4(VIP_V4)), (GROUP, VIP_V6.into())];
     let targets = [vec![IpAddr::V4(THEM_V4)]];
@@ -413,25 +436,26 @@ fn answers_to_a_broken_cable(network: &Network, breaks: &str, mends: &str) -> Ve
         prober.ask(round, &network.interface, &[question], &[], Span::ZERO).unwrap();
         hear_until(&mut prober, |one| *one == address(round, GROUP));
     }
-    network.switch(breaks);
+    whole(false);
     for round in [1_000, 1_001, 1_002] {
         // Whether the kernel refuses it or loses it: there is no answer.
         let _ = prober.ask(round, &network.interface, &questions, &targets, Span::ZERO);
     }
-    network.switch(mends);
+    whole(true);
     let mut heard = ask_until_answered(network, &mut prober, 2_000, THEM_V4.into());
     heard.retain(|one| matches!(one, Heard::Answer { round, .. } if *round < 2_000));
     heard
 }
 
 fn nothing_answers_through_a_cut_cable(network: &Network) {
-    let answered =
-        answers_to_a_broken_cable(network, "link set theirs nomaster", "link set theirs master br0");
+    let answered = answers_to_a_broken_cable(network, |whole| network.plug("theirs", whole));
     assert_eq!(answered, []);
 }
 
 fn no_address_answers_through_a_pulled_cable(network: &Network) {
-    let mut answered = answers_to_a_broken_cable(network, "link set ours down", "link set ours up");
+    let mut answered = answers_to_a_broken_cable(network, |whole| {
+        network.switch(if whole { "link set ours up" } else { "link set ours down" });
+    });
     // With the carrier went the hardware address of the target: the kernel keeps pings back until it is known again.
     answered.retain(|one| !matches!(one, Heard::Answer { from: Answerer::Target(_), .. }));
     assert_eq!(answered, []);
