@@ -1,7 +1,6 @@
 //! The commands, one file each. They read and print; what they find out is decided elsewhere.
 
 pub mod check;
-pub mod run;
 pub mod cleanup;
 mod connection;
 pub mod events;
@@ -13,6 +12,7 @@ pub mod maintenance;
 pub mod move_group;
 pub mod online;
 pub mod reload;
+pub mod run;
 pub mod standby;
 pub mod status;
 pub mod stop;

@@ -62,8 +62,6 @@ pub(super) enum Told {
 /// What the beat thread begins with.
 pub(super) struct Beginning {
     pub(super) core: Core,
-    /// Those of the core's start.
-    pub(super) effects: Effects,
     pub(super) node: NodeId,
     pub(super) config: Arc<Config>,
     pub(super) sealer: Sealer,
@@ -117,12 +115,12 @@ pub(super) struct Beats {
 }
 
 impl Beats {
-    pub(super) fn new(beginning: Beginning) -> io::Result<(Self, Effects)> {
-        let Beginning { core, effects, node, config, sealer, opener, places, boot, .. } = beginning;
+    pub(super) fn new(beginning: Beginning) -> io::Result<Self> {
+        let Beginning { core, node, config, sealer, opener, places, boot, .. } = beginning;
         let timer =
             TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         let links = config.links.iter().map(|link| LinkEnd::new(link, node)).collect();
-        let beats = Self {
+        Ok(Self {
             core,
             node,
             probes: Probes::new(&config, beginning.token)?,
@@ -146,11 +144,10 @@ impl Beats {
             late: Lateness::default(),
             lease_by: beginning.lease_by,
             left: false,
-        };
-        Ok((beats, effects))
+        })
     }
 
-    /// Runs until the core has left.
+    /// Runs until the core has left. The first effects are those of its start.
     pub(super) fn run(mut self, first: Effects) -> io::Result<()> {
         self.mend_links();
         self.carry_out(first);

@@ -44,10 +44,11 @@ use crate::net::route::{Route, RouteError, Watch};
 use crate::net::sys;
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, NodeId};
-use crate::wire::{Life, Opener, Sealer};
+use crate::wire::{KeyRing, Life, Opener, Sealer};
 
-use addresses::Addresses;
-use beats::Beats;
+use addresses::{Addresses, Order};
+use beats::{Beats, Told};
+use desk::Said;
 use files::{FileError, Places};
 use mailbox::Mailbox;
 use vip::Vips;
@@ -120,28 +121,18 @@ pub enum RunError {
 
 /// Runs until everything is handed over.
 pub fn run(options: &Options) -> Result<(), RunError> {
-    let loaded = config::load(&options.config)?;
-    for line in loaded.warnings.render(false).lines() {
-        warn!("{line}");
-    }
-    let config = Arc::new(loaded.config);
-    let node = which_node(&config, options.node.as_deref())?;
-    supported(&config)?;
-    let places = Places::make(&options.state_dir, &options.run_dir)?;
+    let known = Known::read(options)?;
     // It is also what keeps a second daemon away.
     let socket = Socket::bind(&options.run_dir)?;
-    let (keys, _) = files::read_keys(&config.keys)?;
-    let boot = files::boot_id()?;
-    let memory = places.memory(&boot);
-    let stored = places.stored()?;
+    let memory = known.places.memory(&known.boot);
+    let stored = known.places.stored()?;
     // A life that was stored and never spoke costs nothing.
-    let incarnation = places.begin_life(clock::wall_seconds())?;
-    let kernel = Kernel::open(&config, memory.as_ref())?;
+    let incarnation = known.places.begin_life(clock::wall_seconds())?;
+    let kernel = Kernel::open(&known.config, memory.as_ref())?;
     abort_on_panic();
-
     let start = Start {
-        config: Arc::clone(&config),
-        node,
+        config: Arc::clone(&known.config),
+        node: known.node,
         incarnation,
         seed: random()?,
         now: kernel.read_at,
@@ -149,63 +140,114 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         memory,
         standing: kernel.standing.clone(),
     };
-    let life = Life { incarnation, random: random()? };
-    let mut effects = Effects::new();
-    let core = Core::start(start, &mut effects);
-    let (to_beats, to_addresses, to_desk) = (Mailbox::new()?, Mailbox::new()?, Mailbox::new()?);
-    let (beats, first) = Beats::new(beats::Beginning {
-        core,
-        effects,
-        node,
-        config: Arc::clone(&config),
-        sealer: Sealer::new(&keys, &config.cluster, node, life),
-        opener: Opener::new(&keys, &config.cluster, node, life, config.nodes.keys().copied()),
-        places: places.clone(),
-        boot,
-        inbox: to_beats.clone(),
-        to_addresses: to_addresses.clone(),
-        to_desk: to_desk.clone(),
-        lease_by: kernel.lease_by(),
-        token: random()?,
-    })?;
-    let addresses = Addresses::new(
-        addresses::Beginning {
-            config: Arc::clone(&config),
-            lease: kernel.lease,
-            route: kernel.route,
-            watch: kernel.watch,
-            announcer: Announcer::new(Pace::default()),
-            ears: Prober::new(random()?)?,
-            inbox: to_addresses,
-            to_beats: to_beats.clone(),
-            to_desk: to_desk.clone(),
-            standing: kernel.standing,
-        },
-        kernel.vips,
-    );
-    let addresses = real_time("addresses", ADDRESSES_PRIORITY, move || addresses.run())?;
-    // Without it nothing of this daemon is worth anything: the kernel ends the leases, and systemd starts it anew.
-    let beats = real_time("beats", BEATS_PRIORITY, move || {
-        beats.run(first).expect("sockets and timers can be waited for")
-    })?;
+    let boxes = Boxes::new()?;
+    let threads = [known.beat(start, kernel.lease_by(), &boxes)?, known.touch(kernel, &boxes)?];
     if let Err(error) = sys::lock_memory() {
         warn!("memory is not locked ({error}): under memory pressure beats may be late");
     }
+    let places = known.places.clone();
     let desk = desk::OrdinaryThread {
         config_path: options.config.clone(),
-        config,
-        places: places.clone(),
-        inbox: to_desk,
-        to_beats,
+        config: known.config,
+        places: known.places,
+        inbox: boxes.desk,
+        to_beats: boxes.beats,
         alarms: BTreeMap::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(desk.run(socket))?;
-    join(beats)?;
-    join(addresses)?;
+    for thread in threads {
+        thread.join().map_err(|_| io::Error::other("a thread of ours panicked"))?;
+    }
     places.forget();
     info!("stopped");
     Ok(())
+}
+
+/// The threads' boxes.
+struct Boxes {
+    beats: Mailbox<Told>,
+    addresses: Mailbox<Order>,
+    desk: Mailbox<Said>,
+}
+
+impl Boxes {
+    fn new() -> io::Result<Self> {
+        Ok(Self { beats: Mailbox::new()?, addresses: Mailbox::new()?, desk: Mailbox::new()? })
+    }
+}
+
+/// What the operator wrote, read and found usable.
+struct Known {
+    config: Arc<Config>,
+    node: NodeId,
+    keys: KeyRing,
+    places: Places,
+    boot: String,
+}
+
+impl Known {
+    fn read(options: &Options) -> Result<Self, RunError> {
+        let loaded = config::load(&options.config)?;
+        for line in loaded.warnings.render(false).lines() {
+            warn!("{line}");
+        }
+        let config = Arc::new(loaded.config);
+        let node = which_node(&config, options.node.as_deref())?;
+        supported(&config)?;
+        let (keys, warnings) = files::read_keys(&config.keys)?;
+        for line in warnings.render(false).lines() {
+            warn!("{line}");
+        }
+        let places = Places::make(&options.state_dir, &options.run_dir)?;
+        Ok(Self { config, node, keys, places, boot: files::boot_id()? })
+    }
+
+    /// Starts the thread that beats.
+    fn beat(&self, start: Start, lease_by: LeaseBy, boxes: &Boxes) -> io::Result<JoinHandle<()>> {
+        let Self { config, node, keys, places, boot } = self;
+        let life = Life { incarnation: start.incarnation, random: random()? };
+        let mut effects = Effects::new();
+        let core = Core::start(start, &mut effects);
+        let beats = Beats::new(beats::Beginning {
+            core,
+            node: *node,
+            config: Arc::clone(config),
+            sealer: Sealer::new(keys, &config.cluster, *node, life),
+            opener: Opener::new(keys, &config.cluster, *node, life, config.nodes.keys().copied()),
+            places: places.clone(),
+            boot: boot.clone(),
+            inbox: boxes.beats.clone(),
+            to_addresses: boxes.addresses.clone(),
+            to_desk: boxes.desk.clone(),
+            lease_by,
+            token: random()?,
+        })?;
+        // Without it nothing of this daemon is worth anything: the kernel ends the leases, and systemd starts it anew.
+        let body = move || beats.run(effects).expect("a socket and a timer can be waited for");
+        real_time("beats", BEATS_PRIORITY, body)
+    }
+
+    /// Starts the thread that has its hands in the kernel.
+    fn touch(&self, kernel: Kernel, boxes: &Boxes) -> io::Result<JoinHandle<()>> {
+        let Kernel { lease, standing, route, watch, vips, .. } = kernel;
+        let addresses = Addresses::new(
+            addresses::Beginning {
+                config: Arc::clone(&self.config),
+                lease,
+                route,
+                watch,
+                announcer: Announcer::new(Pace::default()),
+                ears: Prober::new(random()?)?,
+                inbox: boxes.addresses.clone(),
+                to_beats: boxes.beats.clone(),
+                to_desk: boxes.desk.clone(),
+                standing,
+            },
+            vips,
+        );
+        real_time("addresses", ADDRESSES_PRIORITY, move || addresses.run())
+    }
 }
 
 /// What stands in the kernel, and the ways to it.
@@ -336,21 +378,17 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
     lines
 }
 
-fn real_time<T: Send + 'static>(
+fn real_time(
     name: &'static str,
     priority: i32,
-    body: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
         if let Err(error) = sys::real_time(priority) {
             warn!("the thread of {name} is not real-time ({error}): on a busy machine it may be late");
         }
-        body()
+        body();
     })
-}
-
-fn join<T>(thread: JoinHandle<T>) -> io::Result<T> {
-    thread.join().map_err(|_| io::Error::other("a thread of ours panicked"))
 }
 
 /// A thread that is gone must take the others with it: the kernel ends the leases, and systemd starts the daemon anew.
