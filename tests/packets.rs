@@ -155,6 +155,11 @@ impl Network {
         self.plug(name, true);
         self.switch(&format!("link set {name} up"));
         ip(machine, &format!("link set {name} addrgenmode none up"));
+        // The kernel tells the switch of a carrier in its own time; until then the port passes nothing.
+        eventually("the port forwards", || {
+            self.switch(&format!("-d link show {name}")).contains("state forwarding")
+        });
+        eventually("the interface works", || ip(machine, &format!("link show {name}")).contains("state UP"));
     }
 
     /// Puts a port of the switch in, or out: then its machine's carrier stays.
