@@ -317,7 +317,7 @@ impl Ear {
     fn frame(&mut self, bytes: &[u8], from: &LinkAddr, own: &BTreeSet<Mac>, each: &mut impl FnMut(Heard)) {
         // Frames of a VLAN are shown to sockets of the interface below it, too.
         let here = u32::try_from(from.ifindex()) == Ok(self.interface.index);
-        if !here || from.pkttype() == libc::PACKET_OUTGOING {
+        if !here {
             return;
         }
         let Some(notice) = frame::notice(bytes) else { return };
