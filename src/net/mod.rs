@@ -6,6 +6,7 @@
 //! | `nft.rs` | the few messages of nftables that the lease is made of |
 //! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
 //! | `sys.rs` | the few calls that no crate wraps safely: the only `unsafe` of the house |
+//! | `watch.rs` | whether others have changed the rules of the lease |
 //!
 //! Nothing here decides: it is told what to do, does it at once, and says what came of it. No call waits for anything but
 //! the kernel's answer to it.
@@ -14,3 +15,4 @@ pub mod lease;
 pub mod netlink;
 pub mod nft;
 pub mod sys;
+pub mod watch;

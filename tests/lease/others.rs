@@ -3,7 +3,8 @@
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use systole::net::lease::{KernelLease, LeaseWatch, Renewed};
+use systole::net::lease::{KernelLease, Renewed};
+use systole::net::watch::LeaseWatch;
 use systole::time::Span;
 
 use super::Test;
