@@ -242,6 +242,39 @@ fn a_key_is_made_once_listed_without_its_secret_and_replaced_in_steps() {
     );
 }
 
+/// Only root can be somebody else; for others the rule itself is tested beside the code.
+#[test]
+fn a_stranger_may_look_through_an_open_socket_and_not_order() {
+    use std::fs::{Permissions, copy, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not tried: this is not root");
+        return;
+    }
+    let (folder, _served) = pair(World::new(PAIR));
+    let binary = folder.path().join("systole");
+    copy(env!("CARGO_BIN_EXE_systole"), &binary).expect("there is room for it");
+    set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("the folder is ours");
+    let stranger = |words: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.args(words).arg("--run-dir").arg(folder.path()).current_dir("/").uid(65_534).gid(65_534);
+        said(&command.output().expect("the binary is there"))
+    };
+    let (code, _, error) = stranger(&["status"]);
+    assert!(code == 2 && error.contains("you may not connect to it\nask as root"), "{error}");
+    set_permissions(folder.path().join(SOCKET_NAME), Permissions::from_mode(0o666)).expect("it is ours");
+    let (code, text, error) = stranger(&["status"]);
+    assert!(code == 0 && text.starts_with("lb0 may be pulled"), "{text}{error}");
+    let (code, text, error) = stranger(&["standby", "--node", "lb0"]);
+    assert!(
+        code == 1 && error.starts_with("systole: user 65534 may look but not give orders"),
+        "{text}{error}"
+    );
+    let (_, text, _) = stranger(&["status"]);
+    assert!(text.contains("web  runs on lb0"), "{text}");
+}
+
 #[test]
 fn stopping_is_waited_for() {
     let (folder, served) = pair(World::new(PAIR));
