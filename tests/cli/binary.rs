@@ -75,6 +75,15 @@ fn every_command_says_where_it_looked_for_a_daemon_and_how_to_start_one() {
 }
 
 #[test]
+fn a_shell_learns_every_command() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_systole"));
+    let (code, text, _) = said(&command.args(["completions", "bash"]).output().expect("the binary is there"));
+    for word in ["takeover", "fence-ack", "--run-dir", "rotate"] {
+        assert!(code == 0 && text.contains(word), "{word} is missing");
+    }
+}
+
+#[test]
 fn wrong_words_are_unusable() {
     let folder = folder();
     for words in
