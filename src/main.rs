@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use systole::cli::check::Check;
 use systole::cli::cleanup::Cleanup;
+use systole::cli::completions::Completions;
 use systole::cli::events::Events;
 use systole::cli::fence_ack::FenceAck;
 use systole::cli::finish;
@@ -46,6 +47,7 @@ enum Command {
     Reload(Reload),
     Stop(Stop),
     Key(Key),
+    Completions(Completions),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +74,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Reload(reload) => finish(reload.run()),
         Command::Stop(stop) => finish(stop.run()),
         Command::Key(key) => finish(key.run()),
+        Command::Completions(completions) => finish(completions.run(&mut Arguments::command())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod cleanup;
+pub mod completions;
 mod connection;
 pub mod events;
 mod failure;
