@@ -6,6 +6,8 @@
 
 mod cables;
 mod children;
+mod demo;
+mod pair;
 mod probes;
 mod stand_in;
 
@@ -41,6 +43,11 @@ tests! {
         a_daemon_that_has_ended_takes_no_signal,
         nothing_is_left_of_a_lab_that_ends_panics_or_is_killed,
         an_ordinary_user_has_the_same_lab;
+    demo:
+        the_play_shows_what_a_pair_does_and_what_it_does_wrong,
+        a_pair_that_does_not_start_is_reported_with_its_last_words,
+        keys_decide_what_happens_and_every_line_is_an_object,
+        a_demo_that_is_interrupted_puts_everything_away;
 }
 
 fn main() -> ExitCode {
@@ -48,6 +55,7 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("run") => return stand_in::run(&arguments),
         Some("--leave-a-lab") => return children::leave_a_lab(),
+        Some("--demo") => return demo::command(&arguments),
         _ => {}
     }
     match lab::become_root() {

@@ -1,6 +1,7 @@
 //! Stands in for the daemon: it says where it is, and does what its configuration's one word says.
 //!
-//! `write`: says a line every ten milliseconds, for ever. `end`: ends at once with exit code 3.
+//! `write`: says a line every ten milliseconds, for ever. `end`: ends at once with exit code 3. A whole configuration: it
+//! is one of a pair.
 
 use std::fs;
 use std::process::ExitCode;
@@ -19,8 +20,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let links: Vec<_> = route.links().unwrap().into_iter().map(|link| link.name).collect();
     fs::write(format!("{run_dir}/control.sock"), "here").unwrap();
     println!("{} sees {}", value("--node"), links.join(" "));
-    if fs::read_to_string(value("--config")).unwrap() == "end" {
-        return ExitCode::from(3);
+    match fs::read_to_string(value("--config")).unwrap().as_str() {
+        "write" => {}
+        "end" => return ExitCode::from(3),
+        _ => super::pair::run(&value("--config"), &value("--node")),
     }
     let mut line = 0;
     loop {
