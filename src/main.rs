@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use systole::cli::check::Check;
 use systole::cli::cleanup::Cleanup;
 use systole::cli::completions::Completions;
+use systole::cli::demo::Demo;
 use systole::cli::events::Events;
 use systole::cli::fence_ack::FenceAck;
 use systole::cli::finish;
@@ -47,6 +48,7 @@ enum Command {
     Reload(Reload),
     Stop(Stop),
     Key(Key),
+    Demo(Demo),
     Completions(Completions),
 }
 
@@ -74,6 +76,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Reload(reload) => finish(reload.run()),
         Command::Stop(stop) => finish(stop.run()),
         Command::Key(key) => finish(key.run()),
+        Command::Demo(demo) => demo.run(),
         Command::Completions(completions) => finish(completions.run(&mut Arguments::command())),
     }
 }

@@ -104,8 +104,11 @@ impl Lab {
     /// Makes a cable whole that was cut or pulled.
     pub fn plug(&mut self, machine: &str, network: &str) -> Result<(), LabError> {
         let end = self.switch_end(machine, network)?;
-        self.switches.route.set_up(end, true)?;
-        Ok(self.switches.route.set_forwarding(end, true)?)
+        let route = &mut self.switches.route;
+        // A port that comes up passes everything by itself, once the kernel has seen its carrier.
+        let done =
+            if route.link_at(end)?.up { route.set_forwarding(end, true) } else { route.set_up(end, true) };
+        Ok(done?)
     }
 
     fn switch_end(&self, machine: &str, network: &str) -> Result<u32, LabError> {
