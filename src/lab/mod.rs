@@ -5,6 +5,7 @@
 //! | `space.rs` | namespaces without names, and what runs in them |
 //! | `plan.rs` | which machines and networks there are |
 //! | `network.rs` | builds them; cuts, pulls and plugs cables |
+//! | `relay.rs` | a bad cable: frames that are lost or late |
 //! | `daemon.rs` | starts daemons; kills, stops and continues them |
 //! | `echo.rs`, `web.rs` | what answers at an address: with the name of the machine that answered |
 //! | `probe.rs`, `ears.rs` | the client: asks five times a millisecond, and hears who announces and who answers |
@@ -28,6 +29,7 @@ mod network;
 mod outage;
 mod plan;
 mod probe;
+mod relay;
 mod space;
 mod stage;
 mod web;
@@ -44,6 +46,7 @@ pub use network::{Lab, Machine};
 pub use outage::{Gap, Outcome, doubles, first_by, longest_gap};
 pub use plan::{MachinePlan, Plan, PortPlan};
 pub use probe::{Answer, Probe};
+pub use relay::{BadCable, Fault};
 pub use space::{Space, Stop, Work, become_root, interrupts, is_root};
 pub use stage::{Seen, Stage};
 pub use web::fetch;

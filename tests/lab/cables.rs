@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use systole::lab::{Lab, LabError, Machine, Plan, clock};
+use systole::lab::{BadCable, Fault, Lab, LabError, Machine, Plan, clock};
 use systole::time::Span;
 
 /// Long enough for anything that will ever happen.
@@ -116,4 +116,52 @@ pub(crate) fn a_name_that_is_not_there_is_refused_with_those_that_are() {
     let mut plan = Plan::simple(&[("lb0", 10)], 0);
     plan.machines[0].ports[0].network = "wan".to_owned();
     assert_eq!(said(Lab::build(&plan).map(drop)), "there is no network `wan`: take one of lan");
+}
+
+/// So many of a hundred questions are answered, and how long the quickest answer took, by the clock of who asks.
+fn answered(from: &Machine, address: &str) -> (u64, Span) {
+    let probe = from.probe(ip(address)).unwrap();
+    let began = clock::now();
+    let first = clock::wait_for(PATIENCE, || probe.latest()).map(|answer| answer.at - began);
+    clock::wait(Span::millis(400));
+    let (answers, _) = probe.finish();
+    // From the first one that is answered on: before it the address has to be found.
+    let questions = answers.iter().map(|answer| answer.question);
+    let asked = questions.clone().max().unwrap_or(0) - questions.min().unwrap_or(0) + 1;
+    (answers.len() as u64 * 100 / asked, first.unwrap_or_default())
+}
+
+pub(crate) fn a_bad_cable_loses_frames_one_way_or_both_and_a_new_one_does_not() {
+    let mut lab = pair();
+    let _echoes = ["lb0", "client"].map(|name| lab.machine(name).unwrap().answer().unwrap());
+    for address in ["10.77.0.10", "fd00:77::10"] {
+        let client = |lab: &Lab| answered(lab.machine("client").unwrap(), address).0;
+        // A busy machine loses some as well, but not so many.
+        let good = client(&lab);
+        assert!(good >= 80, "{address}: a good cable, and {good} % came");
+        let half = Fault { loss_percent: 50, delay: Span::ZERO };
+        lab.spoil("lb0", "lan", BadCable { out: half, into: Fault::default() }).unwrap();
+        let one_way = client(&lab);
+        assert!((35..=65).contains(&one_way), "{address}: half of the answers are lost, {one_way} % came");
+        lab.spoil("lb0", "lan", BadCable { out: half, into: half }).unwrap();
+        let both = client(&lab);
+        assert!((12..=38).contains(&both), "{address}: a quarter gets both ways, {both} % came");
+        assert!(lab.machine_mut("lb0").unwrap().carrier("lan").unwrap());
+        lab.plug("lb0", "lan").unwrap();
+        let new = client(&lab);
+        assert!(new >= 80, "{address}: a new cable, and {new} % came");
+    }
+    let deaf = Fault { loss_percent: 100, delay: Span::ZERO };
+    lab.spoil("lb0", "lan", BadCable { out: Fault::default(), into: deaf }).unwrap();
+    assert!(is_silent(lab.machine("client").unwrap(), "10.77.0.10"), "it speaks and does not hear");
+}
+
+pub(crate) fn a_long_cable_delays_frames() {
+    let mut lab = pair();
+    let _echo = lab.machine("lb0").unwrap().answer().unwrap();
+    let late = Fault { loss_percent: 0, delay: Span::millis(30) };
+    lab.spoil("lb0", "lan", BadCable { out: late, into: late }).unwrap();
+    let (share, first) = answered(lab.machine("client").unwrap(), "10.77.0.10");
+    assert!(first >= Span::millis(60), "there and back: {first}");
+    assert!(share >= 80, "{share} %");
 }

@@ -30,6 +30,8 @@ tests! {
         a_cut_behind_the_switch_stops_packets_and_keeps_carrier,
         a_cable_pulled_at_the_machine_takes_its_carrier,
         a_second_network_is_cut_by_itself,
+        a_bad_cable_loses_frames_one_way_or_both_and_a_new_one_does_not,
+        a_long_cable_delays_frames,
         a_machine_has_its_default_gateway,
         a_name_that_is_not_there_is_refused_with_those_that_are;
     probes:
