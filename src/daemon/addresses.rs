@@ -25,7 +25,7 @@ use crate::net::watch::LeaseWatch;
 use crate::time::Span;
 use crate::types::{GroupId, InterfaceId};
 
-use super::beats::Told;
+use super::beats::{Told, Trouble};
 use super::clock;
 use super::desk::Said;
 use super::mailbox::{Mailbox, Outbox};
@@ -102,6 +102,8 @@ pub(super) struct Addresses {
     /// When links are looked at next.
     look_at: Span,
     put_back: BTreeMap<GroupId, Vec<Span>>,
+    /// Groups that were given up because of that, and until when.
+    fought_over: BTreeMap<GroupId, Span>,
     /// Listens for others who speak for what is held here.
     ears: Prober,
     inbox: Mailbox<Order>,
@@ -131,6 +133,7 @@ impl Addresses {
             look_until: Span::ZERO,
             look_at: Span::ZERO,
             put_back: BTreeMap::new(),
+            fought_over: BTreeMap::new(),
             ears,
             inbox,
             to_beats: Outbox::new(to_beats),
@@ -428,7 +431,8 @@ impl Addresses {
             self.announce_group(group);
             if often > PUT_BACK_AT_MOST {
                 self.put_back.remove(&group);
-                self.to_beats.keep(Told::Input(Input::Health { group, fit: false }));
+                self.fought_over.insert(group, now + PUT_BACK_WITHIN);
+                self.to_beats.keep(Told::Trouble { group, trouble: Trouble::FoughtOver, stands: true });
             }
         }
     }
@@ -436,6 +440,12 @@ impl Addresses {
     /// The service interfaces as they are now.
     fn look_at_links(&mut self) {
         let now = clock::now().boot;
+        let over: Vec<GroupId> =
+            self.fought_over.iter().filter(|(_, until)| **until <= now).map(|(group, _)| *group).collect();
+        for group in over {
+            self.fought_over.remove(&group);
+            self.to_beats.keep(Told::Trouble { group, trouble: Trouble::FoughtOver, stands: false });
+        }
         let pace =
             if now < self.look_until { LOOK_EVERY } else { self.config.timing.keepalive.max(LOOK_EVERY) };
         self.look_at = now + pace;

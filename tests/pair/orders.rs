@@ -6,7 +6,7 @@ use systole::time::Span;
 use super::pair::{Pair, Settings};
 
 fn slow() -> Settings {
-    Settings { deadtime_ms: 10_000, ..Settings::default() }
+    Settings { deadtime_ms: 4_000, ..Settings::default() }
 }
 
 fn start() -> Pair {
@@ -22,7 +22,7 @@ pub(crate) fn a_stopping_daemon_hands_over_at_once() {
         |pair| pair.stage.lab().machine_mut("lb0").unwrap().signal(Signal::SIGTERM).unwrap(),
         |pair| pair.wait_for_holder("lb1"),
     );
-    assert!(outcome.outage < Span::seconds(5), "{outcome:?}");
+    assert!(outcome.outage < Span::seconds(2), "{outcome:?}");
     let ended = pair.stage.lab().machine_mut("lb0").unwrap().wait_for_end(Span::seconds(60));
     assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
     let address = pair.stage.address();
@@ -36,10 +36,10 @@ pub(crate) fn standby_moves_the_group_at_once_and_online_lets_it_come_back() {
     let mut pair = start();
     let outcome =
         pair.after("standby", |pair| pair.order("lb0", &["standby"]), |pair| pair.wait_for_holder("lb1"));
-    assert!(outcome.outage < Span::seconds(5), "{outcome:?}");
+    assert!(outcome.outage < Span::seconds(2), "{outcome:?}");
     let outcome =
         pair.after("online", |pair| pair.order("lb0", &["online"]), |pair| pair.wait_for_holder("lb0"));
-    assert!(outcome.outage < Span::seconds(5), "{outcome:?}");
+    assert!(outcome.outage < Span::seconds(2), "{outcome:?}");
 }
 
 /// Asked of the other node: an order spreads with the beats.
