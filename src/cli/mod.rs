@@ -13,6 +13,7 @@ pub mod key;
 pub mod maintenance;
 pub mod move_group;
 pub mod online;
+pub mod reexec;
 pub mod reload;
 pub mod run;
 pub mod standby;
