@@ -6,7 +6,7 @@
 //! took away, and it polls the carrier for a while after a link has changed, because the kernel tells of a second change
 //! up to a second late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -95,6 +95,8 @@ pub(super) struct Addresses {
     watch: Watch,
     announcer: Announcer,
     services: BTreeMap<InterfaceId, Service>,
+    /// Those that are not there, as told.
+    missing: BTreeSet<InterfaceId>,
     /// Each of them by its name, or by an address that is reached through it.
     asked_for: Vec<(InterfaceId, Option<String>, IpAddr)>,
     /// Links are looked at until then.
@@ -130,6 +132,7 @@ impl Addresses {
             watch,
             announcer,
             services: BTreeMap::new(),
+            missing: BTreeSet::new(),
             look_until: Span::ZERO,
             look_at: Span::ZERO,
             put_back: BTreeMap::new(),
@@ -450,10 +453,19 @@ impl Addresses {
             if now < self.look_until { LOOK_EVERY } else { self.config.timing.keepalive.max(LOOK_EVERY) };
         self.look_at = now + pace;
         for (id, name) in self.named_interfaces() {
-            let Ok(link) = self.route.link(&name) else {
-                self.note_service(id, None);
-                continue;
+            let link = match self.route.link(&name) {
+                Ok(link) => link,
+                Err(error) => {
+                    if self.missing.insert(id) {
+                        self.to_desk.keep(Said::Alarm(format!(
+                            "{error}; until it is there, no group with it is served here"
+                        )));
+                    }
+                    self.note_service(id, None);
+                    continue;
+                }
             };
+            self.missing.remove(&id);
             let known = self.services.get(&id).filter(|known| known.interface.index == link.index);
             if known.is_some_and(|known| known.carrier == link.carrier) {
                 continue;
