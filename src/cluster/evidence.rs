@@ -47,8 +47,8 @@ pub(super) struct Watch {
     pub(super) asked: VecDeque<Asked>,
     /// What the newest ping counts from that was answered in time.
     pub(super) pinged: Option<Moment>,
-    /// Since when no round says that the cable was cut: the receipt of the first of the answers in time, or ever if no round
-    /// before it went without one. `None`: the newest round did.
+    /// Since when no round says that the cable was cut: the receipt of the first answer in time since, or ever if no round
+    /// has gone without one. `None`: the newest did.
     pub(super) whole_since: Option<Moment>,
     /// Addresses that did not answer in any round since, and in how many; each with an answered ping.
     pub(super) silent: BTreeMap<GroupId, Silence>,
