@@ -460,8 +460,8 @@ impl Addresses {
                         self.to_desk.keep(Said::Alarm(format!(
                             "{error}; until it is there, no group with it is served here"
                         )));
+                        self.note_service(id, None);
                     }
-                    self.note_service(id, None);
                     continue;
                 }
             };
