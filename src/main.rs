@@ -15,6 +15,7 @@ use systole::cli::move_group::Move;
 use systole::cli::online::Online;
 use systole::cli::reload::Reload;
 use systole::cli::run::Run;
+use systole::cli::simulate::Simulate;
 use systole::cli::standby::Standby;
 use systole::cli::status::Status;
 use systole::cli::stop::Stop;
@@ -33,6 +34,7 @@ struct Arguments {
 enum Command {
     Run(Run),
     Check(Check),
+    Simulate(Simulate),
     Status(Status),
     Why(Why),
     Events(Events),
@@ -59,6 +61,7 @@ fn run(command: &Command) -> ExitCode {
     match command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Status(status) => finish(status.run()),
         Command::Why(why) => finish(why.run()),
         Command::Events(events) => finish(events.run()),

@@ -13,6 +13,7 @@ pub mod move_group;
 pub mod online;
 pub mod reload;
 pub mod run;
+pub mod simulate;
 pub mod standby;
 pub mod status;
 pub mod stop;
