@@ -86,7 +86,8 @@ fn find_link(config: &Config, name: &str) -> Result<LinkId, Failure> {
     place.map(LinkId).ok_or_else(|| unknown("link", name, names().collect()))
 }
 
-fn unknown(what: &str, name: &str, known: Vec<&str>) -> Failure {
+fn unknown(what: &str, name: &str, mut known: Vec<&str>) -> Failure {
+    known.sort_unstable();
     let help = match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean {near}?"),
         None => format!("name one of: {}", known.into_iter().take(20).collect::<Vec<_>>().join(", ")),

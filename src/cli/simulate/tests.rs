@@ -89,3 +89,77 @@ fn told(config: &str, arguments: &str) -> String {
     let from = text.find("\nbefore").expect("it says where each group is");
     text[from + 1..].to_owned()
 }
+
+#[test]
+fn what_is_told_is_as_a_reader_approved_it() {
+    let golden = [
+        (PAIR, "--fail lb0", include_str!("golden/pair-node.txt")),
+        (PAIR, "--cut lan@lb0", include_str!("golden/pair-cable.txt")),
+        (PAIR, "--cut cross lan", include_str!("golden/pair-links.txt")),
+        (PAIR, "--cut cross --fail lb0", include_str!("golden/pair-link-and-node.txt")),
+        (WITNESS, "--fail lb0", include_str!("golden/arbiter-node.txt")),
+        (WITNESS, "--fail lb0 witness", include_str!("golden/arbiter-node-and-arbiter.txt")),
+        (WITNESS, "--cut lan@lb0", include_str!("golden/arbiter-cable.txt")),
+        (THREE, "--fail a --cut lan", include_str!("golden/three-node-and-link.txt")),
+        (THREE, "--cut lan --fail a b", include_str!("golden/three-link-and-nodes.txt")),
+    ];
+    for (config, arguments, golden) in golden {
+        assert_eq!(told(config, arguments), golden, "systole simulate {arguments}");
+    }
+}
+
+#[test]
+fn faults_happen_in_the_order_of_the_command_line() {
+    let order = |arguments: &str| {
+        let text = told(THREE, arguments);
+        let at = |what: &str| text.find(what).expect("both faults are told");
+        at("lan is cut:") < at("a fails: its daemon")
+    };
+    assert!(order("--cut lan --fail a"));
+    assert!(!order("--fail a --cut lan"));
+    // An option again, after another: still in order.
+    assert!(order("--fail b --cut lan --fail a"));
+}
+
+#[test]
+fn what_is_assumed_is_said_first() {
+    let text = simulate(PAIR, "").expect("it can be simulated");
+    let assumed = text.split("\nbefore").next().expect("a first part");
+    for said in ["no beat is lost or late", "every agent does what it is asked", "a ping target answers"] {
+        assert!(assumed.contains(said), "{said}");
+    }
+    assert!(!assumed.contains("fence"), "there is none");
+}
+
+#[test]
+fn a_name_that_is_not_there_is_refused_with_the_nearest() {
+    let refused = |arguments: &str| match simulate(PAIR, arguments) {
+        Err(Failure::Unusable(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused("--fail lb2"), "there is no node \"lb2\" in the configuration\ndid you mean lb0?");
+    assert_eq!(refused("--cut lna"), "there is no link \"lna\" in the configuration\ndid you mean lan?");
+    assert_eq!(
+        refused("--cut lan@backup"),
+        "there is no node \"backup\" in the configuration\nname one of: lb0, lb1"
+    );
+}
+
+#[test]
+fn what_was_broken_already_breaks_nothing() {
+    let text = told(PAIR, "--fail lb0 lb0");
+    assert!(text.contains("lb0 fails again: it was gone already\n  nothing happens\n"), "{text}");
+}
+
+#[test]
+fn the_same_is_told_as_data() {
+    let text = simulate(PAIR, "--fail lb0 --json").expect("it can be simulated");
+    let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(told["version"], 1);
+    assert_eq!(told["before"]["groups"][0]["holders"], serde_json::json!(["lb0"]));
+    assert_eq!(told["faults"][0]["fault"], serde_json::json!({ "kind": "fail", "node": "lb0" }));
+    assert_eq!(told["faults"][0]["groups"][0]["holders"], serde_json::json!(["lb1"]));
+    assert_eq!(told["faults"][0]["service"][0]["runs_after_us"], 1_001_000);
+    let kinds = told["faults"][0]["events"].as_array().expect("events");
+    assert!(kinds.iter().any(|event| event["event"]["kind"] == "peer-down"));
+}
