@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, gettid};
-use systole::net::lease::{KernelLease, LeaseWatch, Renewed};
+use systole::net::lease::{KernelLease, Renewed};
+use systole::net::watch::LeaseWatch;
 use systole::time::Span;
 use systole::types::GroupId;
 

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use systole::cli::check::Check;
 use systole::cli::cleanup::Cleanup;
+use systole::cli::completions::Completions;
+use systole::cli::demo::Demo;
 use systole::cli::events::Events;
 use systole::cli::fence_ack::FenceAck;
 use systole::cli::finish;
@@ -48,6 +50,8 @@ enum Command {
     Reload(Reload),
     Stop(Stop),
     Key(Key),
+    Demo(Demo),
+    Completions(Completions),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +79,8 @@ fn run(command: &Command) -> ExitCode {
         Command::Reload(reload) => finish(reload.run()),
         Command::Stop(stop) => finish(stop.run()),
         Command::Key(key) => finish(key.run()),
+        Command::Demo(demo) => demo.run(),
+        Command::Completions(completions) => finish(completions.run(&mut Arguments::command())),
     }
 }
 

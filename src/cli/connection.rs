@@ -149,21 +149,19 @@ impl Connection {
 fn unreachable(path: &Path, error: &io::Error) -> Failure {
     let directory = path.parent().unwrap_or(path);
     let start = "start the daemon with `systemctl start systole` or `systole run`, or name its run directory with --run-dir DIR";
-    let (what, help) = match error.kind() {
-        io::ErrorKind::NotFound if !directory.exists() => {
-            (format!("the directory {} does not exist", directory.display()), start)
-        }
-        io::ErrorKind::NotFound => ("no socket is there".to_owned(), start),
-        io::ErrorKind::ConnectionRefused => (
-            "a socket is there, but nobody listens: its daemon died, and a new one will replace it"
-                .to_owned(),
-            start,
-        ),
-        io::ErrorKind::PermissionDenied => (
-            "you may not connect to it".to_owned(),
-            "ask as root, or as a member of the socket's group (see it with ls -l)",
-        ),
-        _ => (error.to_string(), start),
+    let kind = error.kind();
+    let (what, help) = if kind == io::ErrorKind::NotFound && !directory.exists() {
+        (format!("the directory {} does not exist", directory.display()), start)
+    } else if kind == io::ErrorKind::NotFound {
+        ("no socket is there".to_owned(), start)
+    } else if kind == io::ErrorKind::ConnectionRefused {
+        let died = "a socket is there, but nobody listens: its daemon died, and a new one will replace it";
+        (died.to_owned(), start)
+    } else if kind == io::ErrorKind::PermissionDenied {
+        let who = "ask as root, or as a member of the socket's group (see it with ls -l)";
+        ("you may not connect to it".to_owned(), who)
+    } else {
+        (error.to_string(), start)
     };
     Failure::Unusable(format!("no daemon was reached at {}: {what}\n{help}", path.display()))
 }

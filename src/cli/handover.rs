@@ -46,9 +46,9 @@ pub(super) fn wait(
     let mut otherwise_since: Option<Span> = None;
     let mut progress = Progress::default();
     loop {
-        let status = connection.status();
-        let waited = boot_clock() - began;
-        let status = status.inspect_err(|_| progress.clear())?;
+        let asked = boot_clock();
+        let status = connection.status().inspect_err(|_| progress.clear())?;
+        let (waited, took) = (boot_clock() - began, boot_clock() - asked);
         let Some(open) = first_open(&status, groups, goal) else {
             progress.clear();
             tell(&status, groups, waited);
@@ -68,17 +68,19 @@ pub(super) fn wait(
         if waited >= WORTH_SHOWING {
             progress.show(&format!("{}, {waited}", standing(open)));
         }
-        wait_ms(pause_ms(waited));
+        wait_ms(pause_ms(waited, took));
     }
 }
 
-/// A hand-over takes some milliseconds, or as long as a resource needs to stop.
-fn pause_ms(waited: Span) -> u16 {
-    match waited {
+/// A hand-over takes some milliseconds, or as long as a resource needs to stop. Where an answer takes long, because there
+/// are many groups, the daemon is left alone for most of the time: it has beats to send.
+fn pause_ms(waited: Span, took: Span) -> u16 {
+    let least = match waited {
         short if short < Span::millis(100) => 1,
         middle if middle < Span::seconds(2) => 10,
         _ => 100,
-    }
+    };
+    u16::try_from(took.as_micros() * 4 / 1_000).unwrap_or(u16::MAX).clamp(least, 1_000)
 }
 
 fn agrees(goal: &Goal, node: Option<&str>) -> bool {

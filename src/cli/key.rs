@@ -230,10 +230,12 @@ fn replace(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 fn unusable(path: &Path, what: &str, error: &io::Error) -> Failure {
-    let help = match error.kind() {
-        io::ErrorKind::NotFound => "make a key with `systole key new`, or name the file with --keys PATH",
-        io::ErrorKind::PermissionDenied => "do it as root: nobody else may see the keys",
-        _ => "look at the file and its directory with ls -l",
+    let help = if error.kind() == io::ErrorKind::NotFound {
+        "make a key with `systole key new`, or name the file with --keys PATH"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "do it as root: nobody else may see the keys"
+    } else {
+        "look at the file and its directory with ls -l"
     };
     let path = path.display();
     Failure::Unusable(format!("{path} cannot be {what}: {error}\n{help}"))

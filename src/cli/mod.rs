@@ -2,7 +2,9 @@
 
 pub mod check;
 pub mod cleanup;
+pub mod completions;
 mod connection;
+pub mod demo;
 pub mod events;
 mod failure;
 pub mod fence_ack;

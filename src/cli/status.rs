@@ -131,7 +131,11 @@ fn general(status: &Shape, colour: bool) -> String {
     for alarm in &status.alarms {
         text.push_str(&format!("  {} {alarm}\n", paint("alarm:", RED, colour)));
     }
-    if status.alarms.is_empty() {
+    let idle: Vec<&str> =
+        status.groups.iter().filter(|group| !group.served).map(|group| group.name.as_str()).collect();
+    if !idle.is_empty() {
+        text.push_str(&format!("  {} not running: {}\n", paint("alarm:", RED, colour), idle.join(", ")));
+    } else if status.alarms.is_empty() {
         text.push_str("  no alarms\n");
     }
     text

@@ -1,6 +1,7 @@
 //! `systole stop`: the daemon hands over what it holds and exits.
 
 use crate::control::Request;
+use crate::control::shape::Group;
 use crate::time::Span;
 
 use super::connection::{Connection, Daemon};
@@ -42,9 +43,7 @@ impl Stop {
             let waited = boot_clock() - began;
             let (held, answers) = match connection.status() {
                 Ok(status) => {
-                    let here = |group: &&crate::control::shape::Group| {
-                        group.holder.as_deref() == Some(&*status.node)
-                    };
+                    let here = |group: &&Group| group.holder.as_deref() == Some(&*status.node);
                     let names: Vec<&str> =
                         status.groups.iter().filter(here).map(|group| group.name.as_str()).collect();
                     (names.join(", "), true)

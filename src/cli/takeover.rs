@@ -1,7 +1,7 @@
 //! `systole takeover`: the node that is asked gets groups, by a planned hand-over.
 
 use crate::control::Request;
-use crate::control::shape::Status;
+use crate::control::shape::{Group, Status};
 
 use super::connection::Daemon;
 use super::failure::Failure;
@@ -47,9 +47,8 @@ impl Takeover {
 
 /// A group that goes with another comes along with it, and the instances of a clone are to be spread: neither is ordered.
 fn all(status: &Status) -> Vec<String> {
-    let here =
-        |group: &&crate::control::shape::Group| group.nodes.iter().any(|able| able.node == status.node);
-    let ordinary = |group: &&crate::control::shape::Group| {
+    let here = |group: &&Group| group.nodes.iter().any(|able| able.node == status.node);
+    let ordinary = |group: &&Group| {
         group.because.get("kind").is_none_or(|kind| kind != "with") && !group.name.contains(':')
     };
     status.groups.iter().filter(here).filter(ordinary).map(|group| group.name.clone()).collect()

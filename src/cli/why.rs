@@ -1,7 +1,7 @@
 //! `systole why`: why a group is where it is, what would change that, and its last moves.
 
 use crate::config::nearest;
-use crate::control::shape::{Group, Status, Told};
+use crate::control::shape::{Able, Group, Status, Told};
 use crate::time::Span;
 
 use super::connection::{Connection, Daemon};
@@ -82,9 +82,12 @@ pub fn render(status: &Status, group: &Group) -> String {
     let mut text =
         format!("{place}{plan}\n\nwho may own it, in the order of preference, as {} sees it\n", status.node);
     for able in &group.nodes {
-        let what = able.text.clone().unwrap_or_else(|| format!("{} could serve it", able.node));
-        let here = if group.holder.as_ref() == Some(&able.node) { " (holds it)" } else { "" };
-        text.push_str(&format!("  {}{here}: {what}\n", able.node));
+        let what = match &able.text {
+            Some(why) => why.as_str(),
+            None if group.holder.as_ref() == Some(&able.node) => "holds it",
+            None => "could serve it",
+        };
+        text.push_str(&format!("  {}: {what}\n", able.node));
     }
     text.push_str("\nwhat would change that\n");
     for line in changes(status, group) {
@@ -117,7 +120,11 @@ fn changes(status: &Status, group: &Group) -> Vec<String> {
     if group.because.get("kind").is_some_and(|kind| kind == "ordered") {
         lines.push(format!("the end of the order that placed it: `systole online {name}`"));
     }
-    let failed = |able: &&crate::control::shape::Able| {
+    let on_standby = |able: &&Able| able.because.as_ref().is_some_and(|why| why["kind"] == "standby");
+    for able in group.nodes.iter().filter(on_standby) {
+        lines.push(format!("the end of the standby of {0}: `systole online --node {0}`", able.node));
+    }
+    let failed = |able: &&Able| {
         able.because
             .as_ref()
             .and_then(|why| why.pointer("/because/kind"))

@@ -44,8 +44,11 @@ fn votes_short(snapshot: &Snapshot) -> Option<String> {
     };
     let voters = config.nodes.len();
     let left = config.nodes.keys().filter(|node| is_left(node)).count();
+    if left == 0 {
+        return Some("no other node is up".to_owned());
+    }
     if !needs_votes {
-        return (left == 0).then(|| "no other node is up".to_owned());
+        return None;
     }
     if let Some(before) = &config.voters_before {
         let left_before = before.nodes.iter().filter(|node| is_left(node)).count();

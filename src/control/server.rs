@@ -133,26 +133,23 @@ impl<D: Desk> Client<D> {
     /// One answer, or many until the client goes away.
     async fn events(&mut self, after: u64, life: Option<u64>, follow: bool) -> Result<bool, Ended> {
         let mut after = after;
-        let mut life = life;
-        let mut said = false;
+        // The first is said even when it is empty: it names the life and the number to resume from.
+        let mut first = Some(life);
         loop {
-            let events = match self.look(after, life).await {
+            let events = match self.look(after, first.take()).await {
                 Ok(events) => events,
                 Err(reply) => {
                     self.say(reply).await?;
                     return Ok(true);
                 }
             };
-            (after, life) = (events.next_after, Some(events.life));
-            let more = events.more;
-            if !follow {
+            let mut more = false;
+            if let Some(events) = events {
+                (after, more) = (events.next_after, events.more);
                 self.say(Reply::Events(events)).await?;
-                return Ok(true);
             }
-            // The first is said even when it is empty: it names the life and the number to resume from.
-            if !said || !events.events.is_empty() {
-                said = true;
-                self.say(Reply::Events(events)).await?;
+            if !follow {
+                return Ok(true);
             }
             if !more {
                 self.rest().await?;
@@ -160,16 +157,29 @@ impl<D: Desk> Client<D> {
         }
     }
 
-    async fn look(&self, after: u64, life: Option<u64>) -> Result<Events, Reply> {
-        let snapshot = self.snapshot().await?;
-        let same_life = life.is_none_or(|life| life == snapshot.view.incarnation.0);
-        let after = if same_life { after } else { 0 };
+    /// What is new, if anything is; at the `first` look also that nothing is. A life does not change while a client is
+    /// connected. The core is asked for names only where there is something to name.
+    async fn look(&self, after: u64, first: Option<Option<u64>>) -> Result<Option<Events>, Reply> {
+        let mut after = after;
+        let mut snapshot = None;
+        if let Some(life) = first {
+            let present = self.snapshot().await?;
+            if life.is_some_and(|life| life != present.view.incarnation.0) {
+                after = 0;
+            }
+            snapshot = Some(present);
+        }
         let records: Vec<Record> = match self.ask(Question::Journal { after }).await? {
             Answer::Journal(records) => records,
             Answer::Snapshot(_) | Answer::Done | Answer::Refused(_) => return Err(unexpected()),
         };
+        let snapshot = match snapshot {
+            None if records.is_empty() => return Ok(None),
+            None => self.snapshot().await?,
+            Some(snapshot) => snapshot,
+        };
         let more = records.len() >= RECORDS_AT_ONCE;
-        Ok(Events::new(&snapshot, after, &records, more))
+        Ok(Some(Events::new(&snapshot, after, &records, more)))
     }
 
     /// Waits until it is time to look again. Who follows says nothing more, so whatever is read ends it.

@@ -101,9 +101,8 @@ fn lock(run_dir: &Path) -> Result<Flock<File>, BindError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => BindError::Taken(run_dir.to_owned()),
-        other => failed(other.into()),
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        if errno == Errno::EWOULDBLOCK { BindError::Taken(run_dir.to_owned()) } else { failed(errno.into()) }
     })
 }
 
@@ -131,4 +130,27 @@ pub(super) fn no_orders(path: &Path, uid: u32, gid: u32) -> Option<String> {
             path.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_let_in_by_the_kernel_may_order_and_a_stranger_at_an_open_socket_may_not() {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let socket = Socket::bind(folder.path()).expect("the folder is empty");
+        let path = socket.path();
+        let group = fs::metadata(path).expect("it is there").gid();
+        let (stranger, other) = (4_000_000_001, group + 1);
+        assert_eq!(no_orders(path, stranger, other), None, "the kernel let it in by another of its groups");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).expect("the file is ours");
+        let refused = no_orders(path, stranger, other).expect("anybody could be that");
+        assert!(refused.starts_with("user 4000000001 may look but not give orders"), "{refused}");
+        assert_eq!(no_orders(path, stranger, group), None);
+        assert_eq!(no_orders(path, 0, other), None);
+        assert_eq!(no_orders(path, nix::unistd::geteuid().as_raw(), other), None);
+        fs::remove_file(path).expect("the file is ours");
+        assert!(no_orders(path, stranger, other).is_some(), "what cannot be looked at admits nobody");
+    }
 }

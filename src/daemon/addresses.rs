@@ -18,13 +18,14 @@ use crate::cluster::{Action, Input, KERNEL_TICK, Outcome, Ticket, margin};
 use crate::config::{Config, Resource};
 use crate::net::announce::Announcer;
 use crate::net::frame::Interface;
-use crate::net::lease::{KernelLease, LeaseError, LeaseWatch, Renewed};
+use crate::net::lease::{KernelLease, LeaseError, Renewed};
 use crate::net::probe::{Heard, Prober};
 use crate::net::route::{Change, Route, Watch};
+use crate::net::watch::LeaseWatch;
 use crate::time::Span;
 use crate::types::{GroupId, InterfaceId};
 
-use super::beats::Told;
+use super::beats::{Told, Trouble};
 use super::clock;
 use super::desk::Said;
 use super::mailbox::{Mailbox, Outbox};
@@ -82,6 +83,10 @@ pub(super) struct Beginning {
 pub(super) struct Addresses {
     config: Arc<Config>,
     lease: Option<(KernelLease, LeaseWatch)>,
+    /// The addresses of each group, as the kernel's rules have them.
+    guarded: BTreeMap<GroupId, Vec<IpAddr>>,
+    /// Some of them are an earlier configuration's.
+    lingers: bool,
     /// Every lease that stands, and until when.
     raised: BTreeMap<GroupId, Span>,
     vips: Vips,
@@ -97,6 +102,8 @@ pub(super) struct Addresses {
     /// When links are looked at next.
     look_at: Span,
     put_back: BTreeMap<GroupId, Vec<Span>>,
+    /// Groups that were given up because of that, and until when.
+    fought_over: BTreeMap<GroupId, Span>,
     /// Listens for others who speak for what is held here.
     ears: Prober,
     inbox: Mailbox<Order>,
@@ -113,6 +120,8 @@ impl Addresses {
         let now = clock::now().boot;
         Self {
             asked_for: asked_for(&config),
+            guarded: guarded(&config),
+            lingers: false,
             config,
             lease,
             raised: standing.into_iter().map(|(group, left)| (group, now + left)).collect(),
@@ -124,6 +133,7 @@ impl Addresses {
             look_until: Span::ZERO,
             look_at: Span::ZERO,
             put_back: BTreeMap::new(),
+            fought_over: BTreeMap::new(),
             ears,
             inbox,
             to_beats: Outbox::new(to_beats),
@@ -217,8 +227,8 @@ impl Addresses {
         self.commit(group, until, KernelLease::renew);
     }
 
-    /// The kernel takes a length, not an end. So the clock is read again after the commit: if that took too long, the
-    /// element outlives the lease, and is set again.
+    /// The kernel takes a length, not an end, and counts it from the end of the commit. So the clock is read again after it:
+    /// if it took too long, the element outlives the lease, and is set again, shorter by what a commit takes.
     fn commit(
         &mut self,
         group: GroupId,
@@ -227,17 +237,18 @@ impl Addresses {
     ) {
         let Some((lease, _)) = &mut self.lease else { return };
         let slack = margin(self.config.timing.deadtime) / 2;
+        let mut allowed = Span::ZERO;
         for attempt in 0..COMMITS {
             let before = clock::now().boot;
-            let length = until - before;
+            let length = until - before - allowed;
             let done = match attempt {
                 0 => set(lease, group, length),
                 _ => lease.raise(group, length).map(|()| Renewed::Stands),
             };
             let took = clock::now().boot - before;
             match done {
-                Ok(Renewed::Stands) if took <= slack.max(KERNEL_TICK) => return,
-                Ok(Renewed::Stands) => {}
+                Ok(Renewed::Stands) if took <= allowed + slack.max(KERNEL_TICK) => return,
+                Ok(Renewed::Stands) => allowed = took,
                 Ok(Renewed::Gone) => break,
                 Err(error) => {
                     self.to_desk.keep(Said::Alarm(format!("the kernel does not enforce a lease: {error}")));
@@ -256,6 +267,12 @@ impl Addresses {
         if let Err(error) = lease.drop_lease(group) {
             self.to_desk.keep(Said::Alarm(format!("a lease ends by its own time only: {error}")));
         }
+        if self.lingers
+            && let Err(error) = self.install()
+        {
+            self.to_desk
+                .keep(Said::Alarm(format!("the rules of the new configuration are not in force: {error}")));
+        }
     }
 
     /// Somebody flushed or changed our tables: without them the address would answer after the lease.
@@ -269,10 +286,7 @@ impl Addresses {
                 return;
             }
         }
-        let interfaces = self.service_names();
-        let Some((lease, _)) = &mut self.lease else { return };
-        let groups = guarded(&self.config);
-        let restored = lease.install(&groups, &interfaces);
+        let restored = self.install();
         let now = clock::now().boot;
         let standing: Vec<(GroupId, Span)> = self
             .raised
@@ -417,7 +431,8 @@ impl Addresses {
             self.announce_group(group);
             if often > PUT_BACK_AT_MOST {
                 self.put_back.remove(&group);
-                self.to_beats.keep(Told::Input(Input::Health { group, fit: false }));
+                self.fought_over.insert(group, now + PUT_BACK_WITHIN);
+                self.to_beats.keep(Told::Trouble { group, trouble: Trouble::FoughtOver, stands: true });
             }
         }
     }
@@ -425,6 +440,12 @@ impl Addresses {
     /// The service interfaces as they are now.
     fn look_at_links(&mut self) {
         let now = clock::now().boot;
+        let over: Vec<GroupId> =
+            self.fought_over.iter().filter(|(_, until)| **until <= now).map(|(group, _)| *group).collect();
+        for group in over {
+            self.fought_over.remove(&group);
+            self.to_beats.keep(Told::Trouble { group, trouble: Trouble::FoughtOver, stands: false });
+        }
         let pace =
             if now < self.look_until { LOOK_EVERY } else { self.config.timing.keepalive.max(LOOK_EVERY) };
         self.look_at = now + pace;
@@ -482,13 +503,31 @@ impl Addresses {
         }
     }
 
+    /// Puts the rules in force. A group that is still held as an earlier configuration had it keeps its addresses until it
+    /// is dropped: what is about to be stopped must not be silenced and lost before.
+    fn install(&mut self) -> Result<(), LeaseError> {
+        let interfaces = self.service_names();
+        let mut groups = guarded(&self.config);
+        self.lingers = false;
+        for (group, addresses) in &self.guarded {
+            if self.raised.contains_key(group) && groups.get(group) != Some(addresses) {
+                // An address that has gone over to another group is that one's when this one has let go of it.
+                groups.values_mut().for_each(|others| others.retain(|address| !addresses.contains(address)));
+                groups.insert(*group, addresses.clone());
+                self.lingers = true;
+            }
+        }
+        let Some((lease, _)) = &mut self.lease else { return Ok(()) };
+        let installed = lease.install(&groups, &interfaces);
+        self.guarded = groups;
+        installed.map(drop)
+    }
+
     fn configure(&mut self, config: Arc<Config>) {
         self.asked_for = asked_for(&config);
         self.config = config;
         self.look_at_links();
-        let (groups, interfaces) = (guarded(&self.config), self.service_names());
-        let Some((lease, _)) = &mut self.lease else { return };
-        if let Err(error) = lease.install(&groups, &interfaces) {
+        if let Err(error) = self.install() {
             self.to_desk
                 .keep(Said::Alarm(format!("the rules of the new configuration are not in force: {error}")));
         }

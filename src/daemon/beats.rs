@@ -5,6 +5,7 @@
 //! (memory, and what is stored), and a lease that it says is gone is gone in the kernel. Until then a beat is held back;
 //! a newer one takes its place, because each says everything.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(super) enum Told {
     Input(Input),
     /// An interface that carries addresses of groups, as it is now; `None`: it is gone.
     Service(InterfaceId, Option<Service>),
+    /// Why a group should not be here, or no longer so.
+    Trouble { group: GroupId, trouble: Trouble, stands: bool },
     /// The address thread has carried out everything up to this order.
     Settled(u64),
     /// What was to be stored is on disk.
@@ -74,6 +77,15 @@ pub(super) struct Beginning {
     pub(super) lease_by: LeaseBy,
     /// Chance: tells our pings from those of others.
     pub(super) token: u64,
+}
+
+/// Why a group should not be here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// The network behind this interface is dead on this side.
+    DeadPath(InterfaceId),
+    /// Another program takes its addresses away again and again.
+    FoughtOver,
 }
 
 /// What is worth a look, beside the links.
@@ -111,6 +123,7 @@ pub(super) struct Beats {
     storing: usize,
     late: Lateness,
     lease_by: LeaseBy,
+    troubles: BTreeMap<GroupId, BTreeSet<Trouble>>,
     left: bool,
 }
 
@@ -123,7 +136,7 @@ impl Beats {
         Ok(Self {
             core,
             node,
-            probes: Probes::new(&config, beginning.token)?,
+            probes: Probes::new(&config, beginning.token, clock::now().boot)?,
             config,
             sealer,
             opener,
@@ -143,6 +156,7 @@ impl Beats {
             storing: 0,
             late: Lateness::default(),
             lease_by: beginning.lease_by,
+            troubles: BTreeMap::new(),
             left: false,
         })
     }
@@ -213,10 +227,10 @@ impl Beats {
             for _ in 0..BURST {
                 let Some(length) = self.links[place].receive(&mut datagram) else { break };
                 let Ok(opened) = self.opener.open(link, &mut datagram[..length]) else { continue };
+                let now = clock::now();
+                self.probes.heard(link, now.boot);
                 match opened.news {
-                    News::Beat(beat) | News::Copy(beat) => {
-                        self.step(clock::now(), Input::Beat { link, beat })
-                    }
+                    News::Beat(beat) | News::Copy(beat) => self.step(now, Input::Beat { link, beat }),
                     News::Older | News::Part => {}
                 }
             }
@@ -224,7 +238,7 @@ impl Beats {
     }
 
     fn read_probes(&mut self) {
-        for input in self.probes.read() {
+        for input in self.probes.read(clock::now().boot) {
             self.step(clock::now(), input);
         }
     }
@@ -236,9 +250,41 @@ impl Beats {
         {
             self.step(now, input);
         }
+        for (interface, alive) in self.probes.judge_paths(now.boot) {
+            self.note_path(interface, alive);
+        }
         let spent = self.probes.take_spent();
         if !spent.is_empty() {
             self.to_desk.keep(Said::Close(spent));
+        }
+    }
+
+    /// The network behind a service interface died on this side, or lives again.
+    fn note_path(&mut self, interface: InterfaceId, alive: bool) {
+        let trouble = Trouble::DeadPath(interface);
+        self.to_desk.keep(Said::Path { interface, alive });
+        let groups: Vec<GroupId> = self
+            .config
+            .groups
+            .iter()
+            .filter(|(_, group)| group.interfaces.contains(&interface))
+            .map(|(id, _)| *id)
+            .collect();
+        groups.into_iter().for_each(|group| self.note_trouble(group, trouble, !alive));
+    }
+
+    /// Why a group should not be here, or no longer so. The core is told when the first reason comes and the last goes.
+    fn note_trouble(&mut self, group: GroupId, trouble: Trouble, stands: bool) {
+        let troubles = self.troubles.entry(group).or_default();
+        let was_fit = troubles.is_empty();
+        if stands {
+            troubles.insert(trouble);
+        } else {
+            troubles.remove(&trouble);
+        }
+        let fit = troubles.is_empty();
+        if fit != was_fit {
+            self.step(clock::now(), Input::Health { group, fit });
         }
     }
 
@@ -251,6 +297,7 @@ impl Beats {
                         self.step(clock::now(), input);
                     }
                 }
+                Told::Trouble { group, trouble, stands } => self.note_trouble(group, trouble, stands),
                 Told::Settled(number) => self.settled = self.settled.max(number),
                 Told::Stored => self.storing -= 1,
                 Told::Ask(question, reply) => self.answer(question, reply),
@@ -301,7 +348,7 @@ impl Beats {
             self.links = config.links.iter().map(|link| LinkEnd::new(link, self.node)).collect();
             self.mend_at = Span::ZERO;
         }
-        self.probes.configure(&config);
+        self.probes.configure(&config, clock::now().boot);
         self.config = Arc::clone(&config);
         self.order(Order::Configure(Arc::clone(&config)));
         self.step(clock::now(), Input::Configure(config));

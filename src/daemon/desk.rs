@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
-use crate::types::GroupId;
+use crate::types::{GroupId, InterfaceId};
 
 use super::beats::Told;
 use super::files::Places;
@@ -64,6 +64,11 @@ pub(super) enum Said {
         address: IpAddr,
         mac: Mac,
     },
+    /// The network behind a service interface is dead on this side, or lives again.
+    Path {
+        interface: InterfaceId,
+        alive: bool,
+    },
     /// To be written to disk, for ever.
     Store(Stored),
     /// To be closed, which takes its time.
@@ -103,6 +108,8 @@ impl Desk for Handle {
 pub(super) struct OrdinaryThread {
     pub(super) config_path: PathBuf,
     pub(super) config: Arc<Config>,
+    /// The same with the groups of earlier configurations: what is stopped after a reload has a name, too.
+    pub(super) names: Arc<Config>,
     pub(super) places: Places,
     pub(super) inbox: Mailbox<Said>,
     pub(super) to_beats: Mailbox<Told>,
@@ -186,15 +193,16 @@ impl OrdinaryThread {
             Said::Unsealed(why) => self.alarm("beats".to_owned(), format!("beats are not sent: {why}")),
             Said::Alarm(what) => self.alarm(what.clone(), what),
             Said::Agent { group, why } => {
-                warn!("{}: {why}", Words::new(&self.config).group(group));
+                warn!("{}: {why}", Words::new(&self.names).group(group));
             }
             Said::PutBack { group, address, often } => self.put_back(group, address, often),
             Said::Rival { group, address, mac } => {
-                let group = Words::new(&self.config).group(group);
+                let group = Words::new(&self.names).group(group);
                 let what =
                     format!("{group}: {mac} speaks for {address}, which is held here; it is announced again");
                 self.alarm(format!("rival {address}"), what);
             }
+            Said::Path { interface, alive } => self.path(interface, alive),
             Said::Store(stored) => self.store(&stored),
             Said::Answer(reply, mut answer) => {
                 if let Answer::Snapshot(snapshot) = &mut answer {
@@ -211,7 +219,7 @@ impl OrdinaryThread {
     }
 
     fn log(&self, event: &Event) {
-        let line = Words::new(&self.config).event(event);
+        let line = Words::new(&self.names).event(event);
         if is_worrying(event) {
             warn!("{line}");
         } else {
@@ -237,10 +245,24 @@ impl OrdinaryThread {
             [] => "none of the programs that usually do this runs here: look for a script".to_owned(),
             names => format!("probably {}: tell it to leave foreign addresses alone", names.join(" or ")),
         };
-        let group = Words::new(&self.config).group(group);
+        let group = Words::new(&self.names).group(group);
         let what =
             format!("{group}: somebody removed {address}; it is back (time {often} within a minute); {who}");
         self.alarm(format!("address {address}"), what);
+    }
+
+    fn path(&mut self, interface: InterfaceId, alive: bool) {
+        let name = Words::new(&self.names).interface(interface);
+        if alive {
+            info!("something passes through {name} again");
+            self.alarms.remove(&format!("path {name}"));
+        } else {
+            let what = format!(
+                "nothing passes through {name} on this side: no beat and no answered ping, while peers are heard over \
+                 another link; look at the cable behind the switch"
+            );
+            self.alarm(format!("path {name}"), what);
+        }
     }
 
     fn store(&self, stored: &Stored) {
@@ -288,6 +310,11 @@ impl OrdinaryThread {
         for line in super::changes(&self.config, &config) {
             info!("reload: {line}");
         }
+        let mut names = config.clone();
+        for (id, group) in &self.names.groups {
+            names.groups.entry(*id).or_insert_with(|| group.clone());
+        }
+        self.names = Arc::new(names);
         self.config = Arc::new(config);
         self.to_beats.post(Told::Configure(Arc::clone(&self.config), keys));
         Ok(())

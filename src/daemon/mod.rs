@@ -5,6 +5,7 @@
 //! | `beats.rs` | the real-time thread that feeds the core and carries out its effects |
 //! | `addresses.rs`, `vip.rs` | the real-time thread with its hands in the kernel: leases, addresses, announcements |
 //! | `probes.rs` | evidence: asks the network, and says who answered |
+//! | `paths.rs` | whether a service network is dead on this side |
 //! | `desk.rs`, `systemd.rs` | the ordinary thread: log, disk, control socket, signals |
 //! | `reexec.rs` | a new version takes this one's place |
 //! | `files.rs` | what is kept in files, and the keys |
@@ -19,6 +20,7 @@ mod clock;
 mod desk;
 mod files;
 mod mailbox;
+mod paths;
 mod probes;
 mod reexec;
 mod systemd;
@@ -38,10 +40,11 @@ use crate::cluster::{Core, Effects, Memory, Start};
 use crate::config::{self, Config, Enforcement, LoadError};
 use crate::control::{BindError, LeaseBy, Socket};
 use crate::net::announce::{Announcer, Pace};
-use crate::net::lease::{KernelLease, LeaseError, LeaseWatch};
+use crate::net::lease::{KernelLease, LeaseError};
 use crate::net::probe::Prober;
 use crate::net::route::{Route, RouteError, Watch};
 use crate::net::sys;
+use crate::net::watch::LeaseWatch;
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, NodeId};
 use crate::wire::{KeyRing, Life, Opener, Sealer};
@@ -148,6 +151,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let places = known.places.clone();
     let desk = desk::OrdinaryThread {
         config_path: options.config.clone(),
+        names: Arc::clone(&known.config),
         config: known.config,
         places: known.places,
         inbox: boxes.desk,
@@ -325,7 +329,11 @@ fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunError> 
     let short = me.split('.').next().unwrap_or(&me);
     let found =
         config.nodes.iter().find(|(_, node)| node.name == me || asked.is_none() && node.name == short);
-    let known = || config.nodes.values().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
+    let known = || {
+        let mut names: Vec<&str> = config.nodes.values().map(|node| node.name.as_str()).collect();
+        names.sort_unstable();
+        names.join(", ")
+    };
     found.map(|(id, _)| *id).ok_or_else(|| RunError::NoSuchNode { me: me.clone(), known: known() })
 }
 

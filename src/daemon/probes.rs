@@ -9,12 +9,13 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::cluster::{Answerer, Input, Round};
-use crate::config::{Config, Reach};
+use crate::config::{Config, Reach, Timing};
 use crate::net::probe::{self, Heard, Prober};
 use crate::time::Span;
-use crate::types::{GroupId, InterfaceId};
+use crate::types::{GroupId, InterfaceId, LinkId};
 
 use super::addresses::Service;
+use super::paths::{Paths, Verdict};
 
 /// How often targets are asked where a group's fitness hangs on them.
 const REACH_EVERY: Span = Span::seconds(1);
@@ -25,6 +26,9 @@ const MISSES: u64 = 3;
 /// Rounds of our own begin here; the core's never get so far.
 const OWN_ROUNDS: u64 = 1 << 63;
 
+/// Rounds that ask about a path carry its interface.
+const PATH_ROUNDS: u64 = 1 << 62;
+
 /// What is asked, and through which interfaces.
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -34,6 +38,10 @@ pub(super) struct Probes {
     /// Those of the configuration, in groups; empty: each interface's gateways.
     targets: Vec<Vec<IpAddr>>,
     reach: Option<Watched>,
+    paths: Paths,
+    /// When paths are judged next.
+    judge_at: Span,
+    timing: Timing,
 }
 
 /// The reach of this node.
@@ -47,19 +55,25 @@ struct Watched {
 }
 
 impl Probes {
-    pub(super) fn new(config: &Config, token: u64) -> io::Result<Self> {
+    pub(super) fn new(config: &Config, token: u64, now: Span) -> io::Result<Self> {
         let mut probes = Self {
             prober: Prober::new(token)?,
             services: BTreeMap::new(),
             addresses: BTreeMap::new(),
             targets: Vec::new(),
             reach: None,
+            paths: Paths::default(),
+            judge_at: Span::ZERO,
+            timing: config.timing,
         };
-        probes.configure(config);
+        probes.configure(config, now);
         Ok(probes)
     }
 
-    pub(super) fn configure(&mut self, config: &Config) {
+    pub(super) fn configure(&mut self, config: &Config, now: Span) {
+        self.timing = config.timing;
+        self.paths.configure(config, now);
+        self.judge_at = now;
         self.addresses.clear();
         for placement in config.addresses() {
             let asked = self.addresses.entry(placement.interface).or_default();
@@ -114,15 +128,23 @@ impl Probes {
         self.prober.ask(round, &service.interface, asked, targets, now).map_err(|failure| failure.to_string())
     }
 
+    /// A peer was heard over a link.
+    pub(super) fn heard(&mut self, link: LinkId, now: Span) {
+        self.paths.heard(link, now);
+    }
+
     /// What was answered since the last look.
-    pub(super) fn read(&mut self) -> Vec<Input> {
+    pub(super) fn read(&mut self, now: Span) -> Vec<Input> {
         let mut inputs = Vec::new();
-        let reach = &mut self.reach;
-        let read = self.prober.read(|heard| match heard {
+        let Self { reach, paths, prober, .. } = self;
+        let read = prober.read(|heard| match heard {
             Heard::Answer { round, from: probe::Answerer::Target(place) } if round >= OWN_ROUNDS => {
                 if let Some(reach) = reach {
                     reach.answered.insert(place, round - OWN_ROUNDS);
                 }
+            }
+            Heard::Answer { round, from: probe::Answerer::Target(_) } if round >= PATH_ROUNDS => {
+                paths.answered(InterfaceId(u16::try_from(round - PATH_ROUNDS).unwrap_or(u16::MAX)), now);
             }
             Heard::Answer { round, from } => {
                 let from = match from {
@@ -160,6 +182,32 @@ impl Probes {
         news.then_some(Input::Reach { targets: reached })
     }
 
+    /// Looks at the paths of the service interfaces: those that died, and those that live again.
+    pub(super) fn judge_paths(&mut self, now: Span) -> Vec<(InterfaceId, bool)> {
+        if now < self.judge_at {
+            return Vec::new();
+        }
+        let (verdicts, next) = self.paths.judge(&self.timing, now);
+        self.judge_at = next;
+        let mut changed = Vec::new();
+        for verdict in verdicts {
+            match verdict {
+                // What cannot be asked is not answered.
+                Verdict::Ask(id) => drop(self.ask_through(PATH_ROUNDS + u64::from(id.0), id, &[], now)),
+                Verdict::Dead(id) if self.has_targets(id) => changed.push((id, false)),
+                // Without a target silence alone does not tell which side is dead.
+                Verdict::Dead(_) => {}
+                Verdict::Alive(id) => changed.push((id, true)),
+            }
+        }
+        changed
+    }
+
+    fn has_targets(&self, id: InterfaceId) -> bool {
+        let gateways = self.services.get(&id).is_some_and(|service| !service.gateways.is_empty());
+        !self.targets.is_empty() || gateways
+    }
+
     /// Sockets for somebody who has the time to close them.
     pub(super) fn take_spent(&mut self) -> Vec<OwnedFd> {
         self.prober.take_spent()
@@ -167,7 +215,7 @@ impl Probes {
 
     pub(super) fn next_due(&self) -> Span {
         let own = self.reach.as_ref().map(|reach| reach.next_at);
-        self.prober.next_due().into_iter().chain(own).min().unwrap_or(Span(u64::MAX))
+        self.prober.next_due().into_iter().chain(own).chain([self.judge_at]).min().unwrap_or(Span(u64::MAX))
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

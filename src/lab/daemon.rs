@@ -28,7 +28,6 @@ pub struct Program {
 #[derive(Debug)]
 pub(super) struct Daemon {
     child: Child,
-    log: PathBuf,
 }
 
 impl Lab {
@@ -50,8 +49,14 @@ impl Lab {
         command.process_group(0);
         let started = machine.space.spawn(command);
         let child = started.map_err(LabError::machine(format!("start {}", program.path.display())))?;
-        machine.daemon = Some(Daemon { child, log });
+        machine.daemon = Some(Daemon { child });
         Ok(())
+    }
+
+    /// What a machine's daemons have said so far.
+    pub fn log(&self, machine: &str) -> String {
+        let log = fs::read(self.folder().join(machine).join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Where the control socket of a machine's daemon is.
@@ -85,15 +90,6 @@ impl Machine {
     /// Whether its daemon runs, or hangs.
     pub fn is_running(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| matches!(daemon.child.try_wait(), Ok(None)))
-    }
-
-    /// What its daemon has said.
-    pub fn log(&self) -> String {
-        let read = |daemon: &Daemon| fs::read(&daemon.log).unwrap_or_default();
-        self.daemon
-            .as_ref()
-            .map(read)
-            .map_or_else(String::new, |log| String::from_utf8_lossy(&log).into_owned())
     }
 
     fn running(&mut self) -> Result<&mut Daemon, LabError> {

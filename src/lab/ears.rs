@@ -61,7 +61,12 @@ impl Machine {
 }
 
 impl Ears {
-    /// What was heard so far.
+    /// What was heard since it was last taken.
+    pub fn take(&self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was heard so far, except for what was taken.
     pub fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -149,7 +149,7 @@ fn discovery(kind: u8, flags: u8, mac: Mac, way: (Ipv6Addr, Ipv6Addr), target: I
 }
 
 /// RFC 1071, over an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 =
         bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     while sum > 0xffff {

@@ -5,10 +5,13 @@
 //! | `space.rs` | namespaces without names, and what runs in them |
 //! | `plan.rs` | which machines and networks there are |
 //! | `network.rs` | builds them; cuts, pulls and plugs cables |
+//! | `relay.rs` | a bad cable: frames that are lost or late |
 //! | `daemon.rs` | starts daemons; kills, stops and continues them |
 //! | `echo.rs`, `web.rs` | what answers at an address: with the name of the machine that answered |
 //! | `probe.rs`, `ears.rs` | the client: asks five times a millisecond, and hears who announces and who answers |
 //! | `outage.rs` | what the client noticed of a fault, from what it wrote down |
+//! | `stage.rs` | a cluster with a client that watches one address, and tells what it sees |
+//! | `demo.rs` | the pair that is shown, and what happens to it |
 //! | `load.rs` | keeps this machine busy, or measures how late it is |
 //! | `frame.rs`, `clock.rs` | what the client and a rival put on the wire; the clock of all of them |
 //!
@@ -17,6 +20,7 @@
 
 pub mod clock;
 mod daemon;
+pub mod demo;
 mod ears;
 mod echo;
 mod frame;
@@ -25,7 +29,9 @@ mod network;
 mod outage;
 mod plan;
 mod probe;
+mod relay;
 mod space;
+mod stage;
 mod web;
 
 use std::io;
@@ -40,7 +46,9 @@ pub use network::{Lab, Machine};
 pub use outage::{Gap, Outcome, doubles, first_by, longest_gap};
 pub use plan::{MachinePlan, Plan, PortPlan};
 pub use probe::{Answer, Probe};
-pub use space::{Space, Stop, Work, become_root, is_root};
+pub use relay::{BadCable, Fault};
+pub use space::{Space, Stop, Work, become_root, interrupts, is_root};
+pub use stage::{Seen, Stage};
 pub use web::fetch;
 
 /// Why the lab cannot do what it was asked to.
@@ -70,6 +78,19 @@ pub enum LabError {
     /// A setting of the network.
     #[error(transparent)]
     Setting(#[from] SysctlError),
+    /// The cluster does not do what it is there for.
+    #[error(
+        "{what}; its daemons say:\n{log}\nlook there for the reason, or try `systole check` on the configuration"
+    )]
+    Cluster {
+        /// What is wrong.
+        what: String,
+        /// The last that they said.
+        log: String,
+    },
+    /// Somebody ended it by a signal.
+    #[error("interrupted: start it again to see the rest")]
+    Interrupted,
     /// This machine.
     #[error("cannot {what}: {error}; look at this machine's memory, disk and limits (`ulimit -a`)")]
     Machine {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::daemon::Daemon;
 use super::plan::{MachinePlan, Plan, PortPlan};
+use super::relay::{BadCable, Relay};
 use super::space::Space;
 use super::{LabError, clock, frame};
 use crate::net::route::{Address, End, Gateway, Mac, Route};
@@ -18,6 +19,8 @@ use crate::net::{sys, sysctl};
 /// Ends of cables have numbers of their own: here those in the switches, in the machines they are small.
 const FIRST_SWITCH_END: u32 = 1_000;
 const FIRST_MACHINE_END: u32 = 10;
+/// Added once and twice, the numbers of the ends of a relay's own cable.
+const RELAY_END: u32 = 1_000_000;
 
 /// A lab. Dropped, everything in it is gone: daemons first.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub struct Lab {
 struct Switches {
     route: Route,
     bridges: BTreeMap<String, u32>,
-    _space: Space,
+    space: Space,
 }
 
 /// A machine of the lab.
@@ -50,6 +53,8 @@ struct Port {
     index: u32,
     switch_end: u32,
     mac: Mac,
+    bridge: u32,
+    relay: Option<Relay>,
 }
 
 impl Lab {
@@ -91,7 +96,7 @@ impl Lab {
 
     /// Cuts a cable behind the switch: silence, with carrier.
     pub fn cut(&mut self, machine: &str, network: &str) -> Result<(), LabError> {
-        let end = self.switch_end(machine, network)?;
+        let end = self.whole(machine, network)?;
         Ok(self.switches.route.set_forwarding(end, false)?)
     }
 
@@ -101,11 +106,45 @@ impl Lab {
         Ok(self.switches.route.set_up(end, false)?)
     }
 
-    /// Makes a cable whole that was cut or pulled.
-    pub fn plug(&mut self, machine: &str, network: &str) -> Result<(), LabError> {
+    /// Makes a cable lose and delay frames. It has carrier, and is not cut.
+    pub fn spoil(&mut self, machine: &str, network: &str, bad: BadCable) -> Result<(), LabError> {
+        self.plug(machine, network)?;
         let end = self.switch_end(machine, network)?;
-        self.switches.route.set_up(end, true)?;
-        Ok(self.switches.route.set_forwarding(end, true)?)
+        let route = &mut self.switches.route;
+        let (far, near) = (end + RELAY_END, end + 2 * RELAY_END);
+        let names = [format!("r{far}"), format!("r{near}")];
+        let [one, other] = names.each_ref().map(|name| End { name, mac: None, namespace: None });
+        route.add_veth(one, other, Some((far, near)))?;
+        let bridge = self.machine(machine)?.port(network)?.bridge;
+        let route = &mut self.switches.route;
+        route.set_port_of(far, Some(bridge))?;
+        route.set_up(far, true)?;
+        route.set_up(near, true)?;
+        route.set_port_of(end, None)?;
+        let relay = Relay::start(&self.switches.space, end, near, bad)?;
+        self.machine_mut(machine)?.port_mut(network)?.relay = Some(relay);
+        Ok(())
+    }
+
+    /// Makes a cable whole that was cut, pulled or spoilt.
+    pub fn plug(&mut self, machine: &str, network: &str) -> Result<(), LabError> {
+        let end = self.whole(machine, network)?;
+        let route = &mut self.switches.route;
+        // A port that comes up passes everything by itself, once the kernel has seen its carrier.
+        let done =
+            if route.link_at(end)?.up { route.set_forwarding(end, true) } else { route.set_up(end, true) };
+        Ok(done?)
+    }
+
+    /// Takes the relay out of a cable, if there is one.
+    fn whole(&mut self, machine: &str, network: &str) -> Result<u32, LabError> {
+        let port = self.machine_mut(machine)?.port_mut(network)?;
+        let (end, bridge) = (port.switch_end, port.bridge);
+        if port.relay.take().is_some() {
+            self.switches.route.delete_link(end + RELAY_END)?;
+            self.switches.route.set_port_of(end, Some(bridge))?;
+        }
+        Ok(end)
     }
 
     fn switch_end(&self, machine: &str, network: &str) -> Result<u32, LabError> {
@@ -139,7 +178,7 @@ impl Switches {
             route.set_up(index, true)?;
             bridges.insert(network.clone(), index);
         }
-        Ok(Self { route, bridges, _space: space })
+        Ok(Self { route, bridges, space })
     }
 
     /// A cable from a machine to its switch, up at both ends.
@@ -169,7 +208,7 @@ impl Switches {
         for (address, prefix) in &planned.addresses {
             route.add_address(&Address::new(index, *address, *prefix))?;
         }
-        Ok(Port { interface: planned.interface.clone(), index, switch_end, mac })
+        Ok(Port { interface: planned.interface.clone(), index, switch_end, mac, bridge, relay: None })
     }
 }
 
@@ -258,6 +297,12 @@ impl Machine {
         let known = self.ports.keys();
         let what = || format!("cable of {} to `{network}`", self.name);
         self.ports.get(network).ok_or_else(|| LabError::unknown(what(), known))
+    }
+
+    fn port_mut(&mut self, network: &str) -> Result<&mut Port, LabError> {
+        self.port(network)?;
+        let what = || format!("cable of {} to `{network}`", self.name);
+        self.ports.get_mut(network).ok_or_else(|| LabError::unknown(what(), [].iter()))
     }
 
     /// The name of its interface on a network.

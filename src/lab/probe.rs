@@ -56,12 +56,17 @@ impl Machine {
 }
 
 impl Probe {
-    /// The answers so far.
+    /// The answers so far, except for those that were taken.
     pub fn answers(&self) -> Vec<Answer> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The newest answer.
+    /// The answers since they were last taken.
+    pub fn take(&self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The newest answer that was not taken.
     pub fn latest(&self) -> Option<Answer> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
@@ -69,8 +74,8 @@ impl Probe {
     /// Stops. The answers, and how late the probe itself was at most: an outage shorter than that says nothing.
     pub fn finish(self) -> (Vec<Answer>, Span) {
         let late = self.work.finish().unwrap_or_default();
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        (std::mem::take(&mut answers), late)
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        (answers, late)
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{getegid, geteuid};
 
 use super::LabError;
@@ -143,6 +144,25 @@ impl Stop {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Holds back the signals that end a program, for this thread and those that it starts from now on: the first one is
+/// told, so that everything can be put away, and the second one ends the program at once.
+pub fn interrupts() -> Result<Stop, LabError> {
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    let held = signals.thread_block().map_err(io::Error::from);
+    held.map_err(LabError::machine("hold signals back"))?;
+    let stop = Stop::default();
+    let told = stop.clone();
+    let wait = move || {
+        while signals.wait().is_ok() {
+            if told.0.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        }
+    };
+    let waits = std::thread::Builder::new().name("lab-signals".into()).spawn(wait);
+    waits.map(|_| stop).map_err(LabError::machine("start a thread"))
 }
 
 /// A thread in a namespace. Dropped, it is stopped, and waited for.

@@ -12,6 +12,7 @@
 //! | `frame.rs` | the bytes of ARP, neighbour discovery and echo |
 //! | `probe.rs` | who answers for an address, which ping target answers, and who else speaks for what is held here |
 //! | `sys.rs` | the few calls that no crate wraps safely: the only `unsafe` of the house |
+//! | `watch.rs` | whether others have changed the rules of the lease |
 //!
 //! Nothing here decides: it is told what to do, does it at once, and says what came of it. No call waits for anything but
 //! the kernel's answer to it.
@@ -26,3 +27,4 @@ pub mod probe;
 pub mod route;
 pub mod sys;
 pub mod sysctl;
+pub mod watch;

@@ -362,15 +362,17 @@ impl Netlink {
         }
     }
 
-    /// Reads the events that wait, each with its kind and what follows the header.
+    /// Reads the events that wait, each with its kind and what follows the header. Also after some were lost: until all
+    /// are read, the kernel goes on losing more without another word.
     pub fn events(&mut self, mut each: impl FnMut(u16, &[u8])) -> io::Result<Events> {
+        let mut came = Events::Read;
         loop {
             match self.receive() {
                 Ok(length) => {
                     answers(&self.buffer[..length]).for_each(|answer| each(answer.kind, answer.body));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Events::Read),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(Events::Overrun),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(came),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => came = Events::Overrun,
                 Err(error) => return Err(error),
             }
         }

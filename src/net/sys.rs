@@ -92,13 +92,22 @@ pub fn multicast_interface(socket: BorrowedFd<'_>, interface: u32) -> io::Result
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The program is killed when the thread that starts it ends, and with it when this process ends in any way.
+/// The program is killed when the thread that starts it ends, and with it when this process ends in any way. It begins
+/// with no signal held back.
 pub fn die_with_this_thread(command: &mut Command) {
     let arrange = || {
         // SAFETY: it takes numbers only. It is async-signal-safe, which is all that is allowed between fork and exec.
         let failed = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        if failed != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: as above; a signal set is numbers, for which zero is a value, and the empty set.
+        let failed = unsafe {
+            let none: libc::sigset_t = std::mem::zeroed();
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())
+        };
         if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
-    // SAFETY: the closure allocates nothing, takes no lock and makes one system call.
+    // SAFETY: the closure allocates nothing, takes no lock and makes two system calls.
     unsafe { command.pre_exec(arrange) };
 }

@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_raise_sets_the_end_whatever_stood", a_raise_sets_the_end_whatever_stood),
     ("what_never_stood_can_be_dropped", what_never_stood_can_be_dropped),
     ("half_a_lease_can_be_raised_and_dropped", half_a_lease_can_be_raised_and_dropped),
+    ("an_address_that_is_named_twice_stands_once", an_address_that_is_named_twice_stands_once),
     ("a_lease_shorter_than_a_tick_is_not_raised", a_lease_shorter_than_a_tick_is_not_raised),
     ("a_group_without_addresses_has_a_lease_too", a_group_without_addresses_has_a_lease_too),
     ("a_group_that_is_not_installed_has_no_lease", a_group_that_is_not_installed_has_no_lease),
@@ -113,6 +114,14 @@ fn half_a_lease_can_be_raised_and_dropped() {
     lose_one();
     lease.drop_lease(WEB).unwrap();
     assert!(!nft("list ruleset").contains("expires"));
+}
+
+fn an_address_that_is_named_twice_stands_once() {
+    let mut lease = lease([(WEB, &[VIP, VIP6, VIP, VIP6])]);
+    lease.raise(WEB, HOUR).unwrap();
+    assert_eq!(lease.renew(WEB, DAY).unwrap(), Renewed::Stands);
+    lease.drop_lease(WEB).unwrap();
+    assert_eq!(standing(&mut lease), []);
 }
 
 fn a_lease_shorter_than_a_tick_is_not_raised() {

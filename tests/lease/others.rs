@@ -3,7 +3,8 @@
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use systole::net::lease::{KernelLease, LeaseWatch, Renewed};
+use systole::net::lease::{KernelLease, Renewed};
+use systole::net::watch::LeaseWatch;
 use systole::time::Span;
 
 use super::Test;
@@ -121,14 +122,11 @@ fn a_flush_is_seen_and_mended() {
 fn lost_events_mean_a_look() {
     let mut lease = installed();
     let mut watch = LeaseWatch::open(&lease).unwrap();
-    let elements: Vec<String> = (0..60_000).map(|at| at.to_string()).collect();
-    let flood = format!(
-        "add table ip other; add set ip other numbers {{ type mark; }}; add element ip other numbers {{ {} }}",
-        elements.join(",")
-    );
-    let script = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(script.path(), flood).unwrap();
-    super::world::run("nft", &["-f", script.path().to_str().unwrap()]);
+    nft("add table ip other; add set ip other numbers { type mark; }");
+    for round in 0..20 {
+        let elements: Vec<String> = (round * 3_000..(round + 1) * 3_000).map(|at| at.to_string()).collect();
+        nft(&format!("add element ip other numbers {{ {} }}", elements.join(",")));
+    }
     assert!(!watch.changed(&mut lease).unwrap());
     nft("flush set ip other numbers");
     nft("flush chain ip systole output");

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
         "an_announcement_is_dropped_unless_the_lease_stands",
         an_announcement_is_dropped_unless_the_lease_stands,
     ),
+    ("an_advertisement_is_dropped_whoever_sends_it", an_advertisement_is_dropped_whoever_sends_it),
     ("each_group_has_a_lease_of_its_own", each_group_has_a_lease_of_its_own),
     ("a_second_installation_leaves_what_stands", a_second_installation_leaves_what_stands),
     ("an_address_that_no_group_has_is_let_alone", an_address_that_no_group_has_is_let_alone),
@@ -75,6 +76,15 @@ fn an_announcement_is_dropped_unless_the_lease_stands() {
     }
     lease.install(&groups([(WEB, &[VIP, VIP6])]), &[]).unwrap();
     assert!(world.announces(VIP) && world.announces(VIP6), "no interface is filtered any more");
+}
+
+fn an_advertisement_is_dropped_whoever_sends_it() {
+    let world = World::new();
+    let mut lease = lease([(WEB, &[VIP6])]);
+    assert!(world.advertises(PLAIN[1]));
+    assert!(!world.advertises(VIP6));
+    lease.raise(WEB, LONG).unwrap();
+    assert!(world.advertises(VIP6));
 }
 
 fn each_group_has_a_lease_of_its_own() {

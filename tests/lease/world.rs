@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd::{Pid, getegid, geteuid, gettid};
+use socket2::{Domain, Protocol, Socket, Type};
 use systole::net::lease::KernelLease;
 use systole::net::sys::packet_socket;
 use systole::time::Span;
@@ -215,6 +216,18 @@ impl World {
     pub(crate) fn speaks(&self, address: IpAddr) -> bool {
         let to = SocketAddr::new(if address.is_ipv4() { v4(2) } else { v6(2) }, 7);
         match UdpSocket::bind((address, 0)).unwrap().send_to(b"hello", to) {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
+            Err(error) => panic!("{address}: {error}"),
+        }
+    }
+
+    /// Whether the machine may advertise this address while it speaks from another: to who looks for duplicates, for one.
+    pub(crate) fn advertises(&self, address: IpAddr) -> bool {
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
+        socket.bind(&SocketAddr::new(PLAIN[1], 0).into()).unwrap();
+        let frame = neighbour_frame(136, NEAR, PLAIN[1], v6(2), address);
+        match socket.send_to(&frame[54..], &SocketAddr::new(v6(2), 0).into()) {
             Ok(_) => true,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
             Err(error) => panic!("{address}: {error}"),

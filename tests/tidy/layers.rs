@@ -23,7 +23,7 @@ const DOORS: [(&str, &[&str]); 17] = [
             "wire",
         ],
     ),
-    ("lab", &["config", "net", "time", "types"]),
+    ("lab", &["config", "net", "rng", "time", "types"]),
     (
         "cli",
         &[

@@ -1,0 +1,7 @@
+//! What the commands print, and the codes they end with: the texts of a pair, and the binary with and without a daemon.
+
+mod binary;
+mod texts;
+#[path = "../control/world.rs"]
+#[allow(dead_code, reason = "shared with the tests of the socket, which use more of it")]
+mod world;

@@ -1,0 +1,93 @@
+//! The texts for people, whole, as they come out for a pair with one group. To accept other words, look at what the test
+//! prints, and put it into the file beside it.
+
+use systole::cli::{events, status, why};
+use systole::cluster::Command;
+use systole::control::LeaseBy;
+use systole::control::shape::{Events, Status, Told};
+use systole::time::Span;
+use systole::types::NodeId;
+
+use super::world::{PAIR, World};
+
+/// How long ago the daemon saw what is shown.
+const AGE: Span = Span::micros(400);
+
+#[track_caller]
+fn assert_text(shown: &str, wanted: &str) {
+    assert!(shown == wanted, "--- shown\n{shown}--- wanted\n{wanted}---");
+}
+
+fn shown(world: &World) -> String {
+    status::render(&Status::new(&world.snapshot("lb0")), AGE, false)
+}
+
+fn because(world: &World, time: impl Fn(u64) -> String) -> String {
+    let status = Status::new(&world.snapshot("lb0"));
+    let group = &status.groups[0];
+    let journal = told(world).events;
+    let moves = why::timeline(&journal, &group.name);
+    why::render(&status, group) + &why::render_moves(&moves, &status.node, time)
+}
+
+fn told(world: &World) -> Events {
+    Events::new(&world.snapshot("lb0"), 0, &world.journal("lb0"), false)
+}
+
+/// Of the virtual clock, which began at 1,000 s.
+fn time(at_us: u64) -> String {
+    format!("{:>8}", (Span::micros(at_us) - Span::seconds(1_000)).to_string())
+}
+
+fn events_text(world: &World) -> String {
+    let told = told(world);
+    told.events.iter().map(|one: &Told| events::text(&told, one, &time(one.at_us))).collect()
+}
+
+#[test]
+fn a_healthy_pair() {
+    let world = World::new(PAIR);
+    assert_text(&shown(&world), include_str!("texts/healthy-status"));
+    assert_text(&because(&world, time), include_str!("texts/healthy-why"));
+    assert_text(&events_text(&world), include_str!("texts/healthy-events"));
+}
+
+#[test]
+fn a_pair_whose_other_node_is_on_standby() {
+    let mut world = World::new(PAIR);
+    world.order("lb0", Command::Standby { node: NodeId::of("lb1") });
+    world.run_for(Span::seconds(1));
+    assert_text(&shown(&world), include_str!("texts/standby-status"));
+}
+
+#[test]
+fn a_pair_whose_other_node_is_dead() {
+    let mut world = World::new(PAIR);
+    world.order("lb0", Command::Standby { node: NodeId::of("lb0") });
+    world.run_for(Span::seconds(1));
+    world.crash("lb1");
+    world.run_for(Span::seconds(10));
+    assert_text(&shown(&world), include_str!("texts/dead-status"));
+    assert_text(&because(&world, time), include_str!("texts/dead-why"));
+}
+
+#[test]
+fn everything_that_can_be_wrong_is_shown() {
+    let world = World::new(PAIR);
+    let mut snapshot = world.snapshot("lb0");
+    snapshot.lease = LeaseBy::Daemon("the kernel has no nftables".to_owned());
+    snapshot.alarms = vec!["lb1 has another configuration: group.web differs".to_owned()];
+    snapshot.view.majority = false;
+    snapshot.view.maintenance = true;
+    let text = status::render(&Status::new(&snapshot), AGE, false);
+    for line in [
+        "  lb0 does not hear a majority of the voters\n",
+        "  maintenance: the resources are left alone until `systole maintenance off`\n",
+        "  leases are enforced by the daemon: the kernel has no nftables\n",
+        "  alarm: lb1 has another configuration: group.web differs\n",
+        "lb0 must not be pulled: it holds web, and nothing moves during maintenance\n",
+    ] {
+        assert!(text.contains(line), "{line} is missing from\n{text}");
+    }
+    assert!(!text.contains("no alarms"));
+}

@@ -1,0 +1,189 @@
+//! What every request does, with two real cores behind the socket.
+
+use serde_json::{Value, json};
+use systole::time::Span;
+use systole::types::NodeId;
+
+use super::server::Client;
+use super::world::{FakeDesk, PAIR, Served, World};
+
+fn pair() -> (tempfile::TempDir, Served, FakeDesk) {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let desk = FakeDesk::new(World::new(PAIR), "lb0");
+    let served = Served::start(folder.path(), desk.clone());
+    (folder, served, desk)
+}
+
+fn ask(client: &mut Client, mut request: Value) -> Value {
+    request["version"] = 1.into();
+    client.ask(&request.to_string())
+}
+
+/// Asks until it is so. Every question is a millisecond of virtual time.
+fn until(client: &mut Client, wanted: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..20_000 {
+        let status = ask(client, json!({"ask": "status"}));
+        if wanted(&status) {
+            return status;
+        }
+    }
+    panic!("it never came about: {}", ask(client, json!({"ask": "status"})));
+}
+
+fn on(node: &'static str) -> impl Fn(&Value) -> bool {
+    move |status| status["groups"][0]["holder"] == node && status["groups"][0]["served"] == true
+}
+
+#[test]
+fn a_group_goes_where_it_is_ordered_and_back() {
+    let (folder, _served, _desk) = pair();
+    let mut client = Client::connect(folder.path());
+    until(&mut client, on("lb0"));
+    assert_eq!(ask(&mut client, json!({"ask": "standby"}))["answer"], "done");
+    let status = until(&mut client, on("lb1"));
+    assert_eq!((&status["nodes"][0]["name"], &status["nodes"][0]["standby"]), (&json!("lb0"), &json!(true)));
+    assert_eq!(ask(&mut client, json!({"ask": "online", "node": "LB0"}))["answer"], "done");
+    until(&mut client, |status| status["nodes"][0]["standby"] == false);
+    assert_eq!(ask(&mut client, json!({"ask": "takeover", "group": "web"}))["answer"], "done");
+    until(&mut client, on("lb0"));
+    assert_eq!(ask(&mut client, json!({"ask": "move", "group": "web", "node": "lb1"}))["answer"], "done");
+    until(&mut client, on("lb1"));
+    assert_eq!(ask(&mut client, json!({"ask": "avoid", "group": "web", "node": "lb1"}))["answer"], "done");
+    until(&mut client, on("lb0"));
+    assert_eq!(ask(&mut client, json!({"ask": "unmove", "group": "web"}))["answer"], "done");
+    assert_eq!(ask(&mut client, json!({"ask": "cleanup", "group": "web"}))["answer"], "done");
+    assert_eq!(ask(&mut client, json!({"ask": "fence-ack", "node": "lb1"}))["answer"], "done");
+    assert_eq!(ask(&mut client, json!({"ask": "maintenance", "on": true}))["answer"], "done");
+    until(&mut client, |status| status["maintenance"] == true);
+    assert_eq!(ask(&mut client, json!({"ask": "maintenance", "on": false}))["answer"], "done");
+    let reload = ask(&mut client, json!({"ask": "reload"}));
+    assert_eq!(
+        (&reload["answer"], &reload["why"]),
+        (&json!("refused"), &json!("systole.toml has mistakes; see `systole check`"))
+    );
+    assert_eq!(ask(&mut client, json!({"ask": "stop"}))["answer"], "done");
+    assert_eq!(ask(&mut client, json!({"ask": "status"}))["answer"], "error", "the core is gone");
+}
+
+#[test]
+fn what_the_core_refuses_is_refused_with_its_reason() {
+    let text = PAIR.replace("failback = false", "only = [\"lb0\"]");
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let desk = FakeDesk::new(World::new(&text), "lb0");
+    let _served = Served::start(folder.path(), desk);
+    let answer =
+        ask(&mut Client::connect(folder.path()), json!({"ask": "move", "group": "web", "node": "lb1"}));
+    assert_eq!(
+        (&answer["answer"], answer["why"].as_str()),
+        (
+            &json!("refused"),
+            Some("the order about web is refused: the configuration does not allow it on that node")
+        )
+    );
+}
+
+#[test]
+fn the_journal_is_read_on_from_a_number_and_anew_in_another_life() {
+    let (folder, _served, _desk) = pair();
+    let mut client = Client::connect(folder.path());
+    let all = ask(&mut client, json!({"ask": "events"}));
+    let numbers = |answer: &Value| -> Vec<u64> {
+        answer["events"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|told| told["number"].as_u64())
+            .collect()
+    };
+    assert_eq!((numbers(&all)[0], &all["life"], &all["more"]), (1, &json!(1), &json!(false)));
+    let last = all["next_after"].as_u64().expect("a number");
+    assert_eq!(numbers(&all).last(), Some(&last));
+    let rest = ask(&mut client, json!({"ask": "events", "after": last - 2, "life": 1}));
+    assert_eq!(numbers(&rest), [last - 1, last]);
+    let none = ask(&mut client, json!({"ask": "events", "after": last, "life": 1}));
+    assert_eq!((numbers(&none), &none["next_after"]), (vec![], &json!(last)));
+    let other_life = ask(&mut client, json!({"ask": "events", "after": last, "life": 7}));
+    assert_eq!(numbers(&other_life), numbers(&all));
+}
+
+#[test]
+fn who_follows_hears_what_happens_and_a_long_journal_comes_in_pieces() {
+    let (folder, _served, desk) = pair();
+    let mut orders = Client::connect(folder.path());
+    for round in 0..200 {
+        let order = json!({"ask": "maintenance", "on": round % 2 == 0});
+        assert_eq!(ask(&mut orders, order)["answer"], "done");
+    }
+    let mut follower = Client::connect(folder.path());
+    follower.send("{\"version\":1,\"ask\":\"events\",\"follow\":true}\n");
+    let mut heard = Vec::new();
+    loop {
+        let answer = follower.read();
+        heard.extend(
+            answer["events"].as_array().expect("a list").iter().filter_map(|told| told["number"].as_u64()),
+        );
+        if answer["more"] == false {
+            break;
+        }
+    }
+    let expected: Vec<u64> = (1..=*heard.last().expect("much has happened")).collect();
+    assert_eq!(heard, expected, "none is missing and none comes twice");
+    assert!(heard.len() > 200);
+    desk.world.lock().expect("nobody panics").crash("lb1");
+    // The silent world goes on by what others ask.
+    until(&mut orders, |status| status["nodes"][1]["liveness"] == "dead");
+    let mut kinds = Vec::new();
+    while !kinds.contains(&json!("peer-down")) {
+        let answer = follower.read();
+        kinds
+            .extend(answer["events"].as_array().expect("it goes on").iter().map(|told| told["kind"].clone()));
+    }
+    assert!(kinds.contains(&json!("peer-late")));
+}
+
+#[test]
+fn whether_the_plug_may_be_pulled_is_said_with_the_reason() {
+    let pull = |world: &World| {
+        let pull = systole::control::shape::Status::new(&world.snapshot("lb0")).pull;
+        (pull.safe, pull.text)
+    };
+    let mut world = World::new(PAIR);
+    assert_eq!(pull(&world), (true, "lb0 may be pulled: lb1 is up and able to take web".to_owned()));
+    world.order("lb0", systole::cluster::Command::Standby { node: NodeId::of("lb1") });
+    world.run_for(Span::seconds(1));
+    let text = "lb0 must not be pulled: no other node can take web: lb1 is on standby";
+    assert_eq!(pull(&world), (false, text.to_owned()));
+    world.order("lb0", systole::cluster::Command::Online { node: NodeId::of("lb1") });
+    world.order("lb0", systole::cluster::Command::Maintenance { on: true });
+    world.run_for(Span::seconds(1));
+    let text = "lb0 must not be pulled: it holds web, and nothing moves during maintenance";
+    assert_eq!(pull(&world), (false, text.to_owned()));
+    world.order("lb0", systole::cluster::Command::Maintenance { on: false });
+    world.fails_on = vec![NodeId::of("lb1")];
+    world.order(
+        "lb0",
+        systole::cluster::Command::Move {
+            group: systole::types::GroupId::of("web"),
+            node: NodeId::of("lb1"),
+        },
+    );
+    world.run_for(Span::seconds(10));
+    let (safe, text) = pull(&world);
+    assert!(
+        !safe && text.contains("no other node can take web: lb1 is unfit: a resource failed there"),
+        "{text}"
+    );
+    world.crash("lb1");
+    world.run_for(Span::seconds(10));
+    let (safe, text) = pull(&world);
+    assert!(!safe, "{text}");
+}
+
+#[test]
+fn without_a_tie_break_the_other_of_a_pair_takes_nothing() {
+    let text = PAIR.replace("ping = [\"192.0.2.254\"]", "method = \"none\"");
+    let status = systole::control::shape::Status::new(&World::new(&text).snapshot("lb1"));
+    let wanted =
+        "lb1 must not be pulled: the pair has no tie-break, so the other alone keeps and takes nothing";
+    assert_eq!((status.pull.safe, status.pull.text.as_str()), (false, wanted));
+}

@@ -1,0 +1,114 @@
+//! Every event in words and as data: with names, and in lines that a person reads.
+
+use systole::beat::{Subject, Unfit, Wish};
+use systole::cluster::{
+    Action, DownReason, Event, LossReason, Outcome, Reason, RefusedReason, StopReason, Unable, VotersRefused,
+    Votes, WithdrawReason,
+};
+use systole::control::words::Words;
+use systole::time::Span;
+use systole::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId};
+
+use super::world::{PAIR, World};
+
+const LB1: NodeId = NodeId::of("lb1");
+const WEB: GroupId = GroupId::of("web");
+const T: Span = Span::millis(12);
+
+fn of_nodes_and_claims() -> Vec<(Event, &'static str)> {
+    let (group, node, epoch) = (WEB, LB1, Epoch(3));
+    let next = Reason::NextInOrder { passed: LB1, because: Unable::Standby };
+    vec![
+        (
+            Event::PeerDown { node, because: DownReason::Silent { silent: T } },
+            "lb1 is dead: silent for 12ms on every link",
+        ),
+        (
+            Event::PeerDown { node, because: DownReason::Left },
+            "lb1 is dead: its daemon was stopped in good order",
+        ),
+        (
+            Event::LinkDown { node, link: LinkId(0) },
+            "lb1 is not heard over lan any more, only over another link: a warning, no takeover",
+        ),
+        (Event::Carrier { interface: InterfaceId(0), up: false }, "eth0 has lost its carrier"),
+        (
+            Event::Claimed { group, epoch, because: next },
+            "this node claims web: that is the next in its order of preference, and lb1 is on standby",
+        ),
+        (
+            Event::Withdrawn { group, because: WithdrawReason::Yields(LB1) },
+            "the claim on web is withdrawn: lb1 ranks before us",
+        ),
+        (
+            Event::Won { group, epoch, by: Votes::Evidence, after: T },
+            "web is ours, 12ms after the claim, by our own vote and the evidence that the other is away",
+        ),
+        (Event::Running { group, after: T }, "web runs here, 12ms after it was won"),
+        (
+            Event::Lost { group, because: LossReason::RanOut },
+            "web is lost: no majority renewed its lease in time",
+        ),
+        (
+            Event::Stopping { group, because: StopReason::Plan(Reason::Ordered), to: Some(LB1) },
+            "web is stopped here and handed over to lb1: an operator ordered it there",
+        ),
+    ]
+}
+
+fn of_resources_and_orders() -> Vec<(Event, &'static str)> {
+    let (group, resource) = (WEB, 0);
+    let failed = Unfit::Failed { retry_in: Span::seconds(60) };
+    vec![
+        (
+            Event::ResourceFailed {
+                group,
+                resource,
+                action: Action::Start,
+                outcome: Outcome::Failed { code: 7 },
+            },
+            "the start of 198.51.100.1 of web failed with exit code 7",
+        ),
+        (
+            Event::Fitness { group, unfit: Some(failed) },
+            "this node is unfit for web: a resource failed there; it may be tried again in 60s, or after `systole cleanup`",
+        ),
+        (
+            Event::Met { group, other: LB1, keeper: NodeId::of("lb0") },
+            "lb1 was met as a second holder of web; lb0 keeps it",
+        ),
+        (
+            Event::Ordered { subject: Subject::Group(WEB), wish: Wish::Place(LB1) },
+            "an operator ordered: web on lb1",
+        ),
+        (
+            Event::Refused { subject: Subject::Node(NodeId(7)), because: RefusedReason::Unknown },
+            "the order about n00000007 is refused: no such node or group",
+        ),
+        (
+            Event::VotersKept { because: VotersRefused::NotShownBy(LB1) },
+            "the voters are counted as before: lb1 does not show the new ones yet",
+        ),
+        (
+            Event::SameName { heard: Incarnation(9) },
+            "another machine speaks under this node's name (life 9): rename one of the two",
+        ),
+        (
+            Event::Planned {
+                group,
+                owner: None,
+                because: Reason::NobodyFit { nearest: LB1, because: Unable::Down },
+            },
+            "web shall be nowhere: no node can serve it: lb1 is dead",
+        ),
+    ]
+}
+
+#[test]
+fn events_are_said_with_names_in_plain_words() {
+    let world = World::new(PAIR);
+    let words = Words::new(&world.config);
+    for (event, wanted) in of_nodes_and_claims().into_iter().chain(of_resources_and_orders()) {
+        assert_eq!(words.event(&event), wanted);
+    }
+}

@@ -1,0 +1,86 @@
+//! The real daemon in the lab: two directors and a client, cables to pull, daemons to kill and to hang.
+//!
+//! Behaviour is judged here, and no time: a busy machine must not break a test. What was measured is printed. A program of
+//! its own and no harness of cargo's, as `tests/lab` says. Arguments are parts of the tests' names; `--runs N` repeats
+//! each.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "in a test a panic is the message")]
+
+mod faults;
+mod mistakes;
+mod orders;
+mod pair;
+mod split;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use systole::lab;
+
+type Test = (&'static str, fn());
+
+macro_rules! tests {
+    ($($room:ident: $($name:ident),+ $(,)?;)+) => {
+        const TESTS: &[Test] = &[$($((stringify!($name), $room::$name)),+),+];
+    };
+}
+
+tests! {
+    faults:
+        a_cable_cut_behind_the_switch_is_a_takeover_after_deadtime,
+        a_cable_pulled_at_the_node_with_a_second_link_moves_the_group_at_once,
+        a_cable_cut_behind_the_switch_with_a_second_link_is_found_by_its_silence,
+        a_killed_daemon_that_starts_again_in_time_goes_on,
+        a_killed_daemon_that_stays_away_loses_the_address_to_one_other,
+        a_hung_daemon_loses_the_address_and_yields_when_it_wakes,
+        an_address_that_somebody_removes_is_back,
+        a_rival_is_answered_with_another_announcement,
+        the_same_holds_for_ipv6;
+    orders:
+        a_stopping_daemon_hands_over_at_once,
+        standby_moves_the_group_at_once_and_online_lets_it_come_back,
+        a_move_is_done_when_the_command_ends,
+        a_reload_does_not_touch_what_stays,
+        a_new_version_in_place_keeps_the_address;
+    split:
+        a_dead_heartbeat_network_moves_nothing_and_is_an_alarm,
+        an_arbiter_decides_whoever_is_cut_off;
+    mistakes:
+        a_second_daemon_is_refused,
+        keys_that_others_may_read_are_refused,
+        a_node_that_the_configuration_does_not_name_is_told_the_names,
+        a_peer_with_another_key_is_counted_and_not_heard,
+        an_interface_that_is_not_there_is_named,
+        a_wrong_configuration_changes_nothing_at_a_reload;
+}
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    match lab::become_root() {
+        Ok(true) => println!("as an ordinary user: no real-time threads"),
+        Ok(false) => println!("as root"),
+        Err(error) => {
+            println!("{error}\n0 passed, 0 failed, {} skipped", TESTS.len());
+            return ExitCode::SUCCESS;
+        }
+    }
+    let mut runs = 1;
+    if let Some(place) = arguments.iter().position(|argument| argument == "--runs") {
+        runs = arguments.get(place + 1).and_then(|number| number.parse().ok()).expect("--runs N");
+        arguments.drain(place..place + 2);
+    }
+    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let (mut passed, mut failed) = (0, 0);
+    for (name, test) in TESTS {
+        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        let began = lab::clock::now();
+        let well = (0..runs).filter(|_| catch_unwind(AssertUnwindSafe(test)).is_ok()).count();
+        let word = if well == runs { "ok" } else { "FAILED" };
+        println!("test {name} ... {word}, {well} of {runs} ({})", lab::clock::now() - began);
+        passed += usize::from(well == runs);
+        failed += usize::from(well < runs);
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
