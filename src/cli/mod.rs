@@ -1,5 +1,6 @@
 //! The commands, one file each. They read and print; what they find out is decided elsewhere.
 
+pub mod advise;
 pub mod check;
 pub mod cleanup;
 pub mod completions;
@@ -12,6 +13,7 @@ mod handover;
 pub mod key;
 pub mod maintenance;
 pub mod move_group;
+mod odds;
 pub mod online;
 pub mod reload;
 pub mod run;
