@@ -1,6 +1,7 @@
 //! The commands, one file each. They read and print; what they find out is decided elsewhere.
 
 pub mod advise;
+mod announce;
 pub mod check;
 pub mod cleanup;
 pub mod completions;
@@ -15,6 +16,7 @@ pub mod maintenance;
 pub mod move_group;
 mod odds;
 pub mod online;
+mod peers;
 pub mod reload;
 pub mod run;
 pub mod simulate;

@@ -83,11 +83,12 @@ fn simulate(config: &str, arguments: &str) -> Result<String, Failure> {
     line.simulate.play(loaded.expect("a good configuration").config)
 }
 
-/// From where the first fault is told.
+/// From the places before on. How long the start takes is left out.
 fn told(config: &str, arguments: &str) -> String {
     let text = simulate(config, arguments).expect("it can be simulated");
     let from = text.find("\nbefore").expect("it says where each group is");
-    text[from + 1..].to_owned()
+    let places = text[from + 1..].find('\n').expect("it says where each group is") + 1;
+    text[from + 1 + places..].to_owned()
 }
 
 #[test]
