@@ -1,4 +1,4 @@
-//! What the core costs: `cargo bench --bench cluster [-- SIZE...] [--groups N] [--seconds N]`.
+//! What the core costs: `cargo bench --bench cluster [-- SIZE...] [--groups N] [--seconds N] [--whole]`.
 //!
 //! Whole clusters in one process, one real core each, on an ideal network in simulated time. Only the time inside the
 //! cores' steps is counted, so the event queue costs nothing. A size that takes longer than `--seconds` of real time is
@@ -36,6 +36,8 @@ const QUIET: u64 = 10;
 const LONGEST_MS: u64 = 60_000;
 
 struct Asked {
+    /// Without the tables of a single core.
+    whole: bool,
     sizes: Vec<usize>,
     groups: usize,
     real: Duration,
@@ -52,6 +54,14 @@ fn main() {
     println!(
         "keepalive {KEEPALIVE_MS} ms, deadtime {DEADTIME_MS} ms; medians; time inside the cores' steps only\n"
     );
+    if !asked.whole {
+        print_single(&asked);
+    }
+    println!("## Whole clusters, from a cold start\n");
+    print_table(&asked.sizes, asked.groups, asked.real);
+}
+
+fn print_single(asked: &Asked) {
     println!("## One core in a quiet cluster\n");
     let small: Vec<usize> = [2, 16, 128]
         .into_iter()
@@ -62,18 +72,17 @@ fn main() {
     }
     println!("## A beat that says nothing new, against the bare cipher on the same bytes\n");
     print_ratios(&small, asked.real);
-    println!("## Whole clusters, from a cold start\n");
-    print_table(&asked.sizes, asked.groups, asked.real);
 }
 
 fn read(words: impl Iterator<Item = String>) -> Result<Asked, String> {
-    let mut asked = Asked { sizes: Vec::new(), groups: 1_000, real: Duration::from_secs(60) };
+    let mut asked = Asked { whole: false, sizes: Vec::new(), groups: 1_000, real: Duration::from_secs(60) };
     let mut words = words;
     while let Some(word) = words.next() {
         let mut number =
             || words.next().and_then(|word| word.parse::<u64>().ok()).ok_or(format!("{word} needs a number"));
         match word.as_str() {
             "--groups" => asked.groups = usize::try_from(number()?).unwrap_or(usize::MAX),
+            "--whole" => asked.whole = true,
             "--seconds" => asked.real = Duration::from_secs(number()?),
             // What cargo passes on to every benchmark.
             "--bench" => {}

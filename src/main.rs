@@ -16,6 +16,7 @@ use systole::cli::key::Key;
 use systole::cli::maintenance::Maintenance;
 use systole::cli::move_group::Move;
 use systole::cli::online::Online;
+use systole::cli::reexec::Reexec;
 use systole::cli::reload::Reload;
 use systole::cli::run::Run;
 use systole::cli::simulate::Simulate;
@@ -50,6 +51,7 @@ enum Command {
     Cleanup(Cleanup),
     FenceAck(FenceAck),
     Reload(Reload),
+    Reexec(Reexec),
     Stop(Stop),
     Key(Key),
     Demo(Demo),
@@ -80,6 +82,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Cleanup(cleanup) => finish(cleanup.run()),
         Command::FenceAck(confirmed) => finish(confirmed.run()),
         Command::Reload(reload) => finish(reload.run()),
+        Command::Reexec(reexec) => finish(reexec.run()),
         Command::Stop(stop) => finish(stop.run()),
         Command::Key(key) => finish(key.run()),
         Command::Demo(demo) => demo.run(),

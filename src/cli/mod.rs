@@ -17,6 +17,7 @@ pub mod move_group;
 mod odds;
 pub mod online;
 mod peers;
+pub mod reexec;
 pub mod reload;
 pub mod run;
 pub mod simulate;

@@ -45,8 +45,11 @@ pub(super) struct Watch {
     /// When its first round was asked.
     pub(super) begun: Moment,
     pub(super) asked: VecDeque<Asked>,
-    /// The sending of the newest ping that was answered.
+    /// What the newest ping counts from that was answered in time.
     pub(super) pinged: Option<Moment>,
+    /// Since when no round says that the cable was cut: the receipt of the first of the answers in time, or ever if no round
+    /// before it went without one. `None`: the newest round did.
+    pub(super) whole_since: Option<Moment>,
     /// Addresses that did not answer in any round since, and in how many; each with an answered ping.
     pub(super) silent: BTreeMap<GroupId, Silence>,
     /// Addresses that answered in every round since.
@@ -82,6 +85,7 @@ impl Watch {
             begun: Moment::default(),
             asked: VecDeque::new(),
             pinged: None,
+            whole_since: None,
             silent: BTreeMap::new(),
             answering: BTreeMap::new(),
         }
@@ -90,15 +94,19 @@ impl Watch {
     /// What rounds showed so far proves nothing about what comes.
     fn forget(&mut self) {
         self.asked.clear();
+        self.whole_since = None;
         self.silent.clear();
         self.answering.clear();
     }
 
     /// Judges the rounds whose answers have had their time.
     fn close(&mut self, now: Moment, wait: Span) {
-        let Self { asked, silent, answering, targets, .. } = self;
+        let Self { asked, silent, answering, targets, whole_since, .. } = self;
         for round in asked.iter_mut().filter(|round| !round.closed && now.since(round.at) >= wait) {
             round.closed = true;
+            if !round.ping {
+                *whole_since = None;
+            }
             for group in &round.groups {
                 if round.answered.contains(group) {
                     silent.remove(group);
@@ -156,6 +164,13 @@ impl Evidence {
     /// How long an answer may take.
     fn wait(&self, interval: Span) -> Span {
         SHORTEST_WAIT.max(self.round_trip * 4).min(interval)
+    }
+
+    /// What an answer took that can be waited for. One that takes longer than a round was kept back, or never counts.
+    fn learn(&mut self, took: Span, interval: Span) {
+        if took <= interval {
+            self.round_trip = took.max(self.round_trip * 3 / 4);
+        }
     }
 
     fn stop(&mut self, interface: InterfaceId) {
@@ -225,11 +240,17 @@ impl Core {
     /// has stopped answering; and in step with the beats while a silent holder lives on.
     fn round_interval(&self, uncertain: Span) -> Span {
         let timing = self.config.timing;
-        let slow = ((timing.deadtime - timing.warntime) / 4).min(timing.keepalive).max(Span::millis(1));
+        let slow = self.slow_interval();
         let quick = self.evidence.wait(slow);
         let close = uncertain + quick * (ROUNDS as u64 + 2) >= timing.deadtime;
         let over = uncertain > timing.deadtime + quick * 8;
         if close && !over { quick } else { slow }
+    }
+
+    /// Between two rounds while nothing hurries. No answer is waited for longer.
+    fn slow_interval(&self) -> Span {
+        let timing = self.config.timing;
+        ((timing.deadtime - timing.warntime) / 4).min(timing.keepalive).max(Span::millis(1))
     }
 
     fn ask_if_due(&mut self, interface: InterfaceId, interval: Span, fx: &mut Effects) {
@@ -282,25 +303,34 @@ impl Core {
 
     /// An answer to a round.
     pub(super) fn answered(&mut self, round: Round, from: Answerer) {
-        let now = self.now;
+        let (now, interval, keepalive) = (self.now, self.slow_interval(), self.config.timing.keepalive);
+        let wait = self.evidence.wait(interval);
+        let mut took = None;
         for (interface, watch) in &mut self.evidence.watches {
             let linked = self.config.interfaces.get(usize::from(interface.0)).is_some_and(|it| it.has_link);
             let Some(asked) = watch.asked.iter_mut().find(|asked| asked.round == round) else { continue };
             match from {
                 Answerer::Target => {
+                    took = Some(now.since(asked.at));
+                    // The kernel may have kept the ping back until the cable was mended (chapter 11, (v)).
+                    let late = asked.closed || now.since(asked.at) > wait;
+                    if late && !self.mutation.is(Mutant::LateAnswerCounts) {
+                        continue;
+                    }
                     asked.ping = true;
-                    // An answered ping says that the cable was whole when it was asked. The other counts from the last it
-                    // saw of this node: the newest beat over that cable; without a link there, the last of its own probes,
-                    // which may be a keepalive old, and of which one must have come first.
-                    let keepalive = self.config.timing.keepalive;
+                    let ever = Moment::default();
+                    let first = if asked.at == watch.begun { ever } else { now };
+                    let forgives = late || self.mutation.is(Mutant::LostBeatCounts);
+                    let whole = if forgives { ever } else { *watch.whole_since.get_or_insert(first) };
+                    // The other counts from the last it saw of this node: the newest beat over that cable; without a link
+                    // there, the last of its own probes, which may be a keepalive old, and of which one must have come
+                    // first. While the cable was cut it saw neither (w).
                     let (seen, counts) = if linked {
-                        (asked.beat_at.unwrap_or_default(), asked.beat_at.is_some())
+                        (asked.beat_at.unwrap_or_default(), asked.beat_at.is_some_and(|at| at >= whole))
                     } else {
-                        (asked.at - keepalive, asked.at >= watch.begun + keepalive)
+                        (asked.at - keepalive, asked.at >= whole.max(watch.begun) + keepalive)
                     };
                     watch.pinged = watch.pinged.max(Some(seen).filter(|_| counts));
-                    let took = now.since(asked.at);
-                    self.evidence.round_trip = took.max(self.evidence.round_trip * 3 / 4);
                 }
                 Answerer::Group(group) => {
                     asked.answered.insert(group);
@@ -308,6 +338,9 @@ impl Core {
                     self.evidence.answered.insert(group, now);
                 }
             }
+        }
+        if let Some(took) = took {
+            self.evidence.learn(took, interval);
         }
     }
 

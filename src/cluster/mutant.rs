@@ -45,11 +45,13 @@ pub enum Mutant {
     RepairsUnderRunning,
     RestartsUnseenAddress,
     FencesWithoutNeed,
+    LateAnswerCounts,
+    LostBeatCounts,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::ClaimantCountsItselfAlways,
         Self::HeardTakenAsGrant,
         Self::GrantShownBeforeCommitted,
@@ -90,6 +92,8 @@ impl Mutant {
         Self::RepairsUnderRunning,
         Self::RestartsUnseenAddress,
         Self::FencesWithoutNeed,
+        Self::LateAnswerCounts,
+        Self::LostBeatCounts,
     ];
 }
 

@@ -14,7 +14,7 @@ use super::{Core, Effects};
 /// More peers than these are a crowd: what they say is answered together.
 const FEW: usize = 8;
 
-/// For each peer of a crowd that is up, what it says is gathered for so long.
+/// For each peer of a crowd, what they say is gathered for so long.
 const GATHER_EACH: Span = Span::micros(100);
 
 /// More groups than these are many: what their agents answer is weighed together.
@@ -53,9 +53,9 @@ impl Pace {
 }
 
 impl Core {
-    /// How many peers are up, if they are a crowd.
+    /// How many peers there are, if they are a crowd: also before they are up, for at a cold start all speak at once.
     fn crowd(&self) -> Option<u64> {
-        (self.peers_up > FEW).then_some(self.peers_up as u64)
+        (self.peers.len() > FEW).then_some(self.peers.len() as u64)
     }
 
     /// A beat said something new; whether it waits for what others will say.

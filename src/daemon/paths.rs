@@ -84,7 +84,10 @@ impl Paths {
         for (id, path) in paths {
             let elsewhere = heard.iter().filter(|(link, _)| **link != path.link).map(|(_, at)| *at).max();
             // A link over which nobody was ever heard may be new: only silence after a word is in doubt.
-            let Some(here) = heard.get(&path.link).copied() else { continue };
+            let Some(here) = heard.get(&path.link).copied() else {
+                next = next.min(now + timing.warntime);
+                continue;
+            };
             let alone = elsewhere.is_none_or(|at| now - at >= timing.warntime);
             if now - here < timing.warntime || alone {
                 let revived = now - here < timing.warntime && std::mem::take(&mut path.dead);
@@ -141,6 +144,7 @@ mod tests {
     /// Ten seconds in steps of 10 ms. Who is heard when, and which questions are answered: the verdicts but for questions.
     fn play(heard: impl Fn(LinkId, u64) -> bool, answers: impl Fn(u64) -> bool) -> Vec<(u64, Verdict)> {
         let (mut paths, mut said) = (paths(), Vec::new());
+        let mut judge_at = Span::ZERO;
         for at in (10_000..20_000).step_by(10) {
             let now = Span::millis(at);
             for link in [LAN, CROSS] {
@@ -148,7 +152,13 @@ mod tests {
                     paths.heard(link, now);
                 }
             }
-            for verdict in paths.judge(&timing(), now).0 {
+            // As the daemon does: no sooner than it was told.
+            if now < judge_at {
+                continue;
+            }
+            let (verdicts, next) = paths.judge(&timing(), now);
+            judge_at = next;
+            for verdict in verdicts {
                 match verdict {
                     Verdict::Ask(id) if answers(at) => paths.answered(id, now),
                     Verdict::Ask(_) => {}
@@ -177,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_path_whose_target_answers_again_is_alive() {
+    fn a_dead_path_whose_target_answers_again_is_alive_by_the_next_question() {
         let said = play(|link, at| link == CROSS || at < 12_000, |at| at >= 15_000);
-        assert_eq!(said, [(12_900, Verdict::Dead(ETH0)), (15_010, Verdict::Alive(ETH0))]);
+        assert_eq!(said, [(12_900, Verdict::Dead(ETH0)), (15_100, Verdict::Alive(ETH0))]);
     }
 }

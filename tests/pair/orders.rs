@@ -87,8 +87,8 @@ pub(crate) fn a_reload_does_not_touch_what_stays() {
 pub(crate) fn a_new_version_in_place_keeps_the_address() {
     let mut pair = start();
     let outcome = pair.after(
-        "SIGUSR2",
-        |pair| pair.stage.lab().machine_mut("lb0").unwrap().signal(Signal::SIGUSR2).unwrap(),
+        "reexec",
+        |pair| pair.order("lb0", &["reexec"]),
         |pair| pair.wait_for_word("lb0", "goes on as an earlier daemon left it"),
     );
     assert_eq!(outcome.first_answer, None, "another node answered");

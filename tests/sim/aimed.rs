@@ -7,7 +7,7 @@ use systole::cluster::{Action, Command, Mutant};
 use systole::config::{Config, Monitor, Promise};
 use systole::rng::Rng;
 use systole::time::Span;
-use systole::types::{GroupId, NodeId};
+use systole::types::{GroupId, InterfaceId, NodeId};
 
 use crate::agents::AgentEnd;
 use crate::cluster::{Shape, node_name};
@@ -41,6 +41,8 @@ pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
         Mutant::NoSelfSuspicion => hung_standby(seed, rng),
         Mutant::StaleProofOfClear => stale_proof(seed, rng),
         Mutant::KeepsOnStaleEvidence | Mutant::EvidenceWindowCutShort => silent_cable(seed, rng),
+        Mutant::LateAnswerCounts => loose_cable(seed, true, rng),
+        Mutant::LostBeatCounts => loose_cable(seed, false, rng),
         Mutant::RestartsUnseenAddress => unseen_address(seed, rng),
         Mutant::ClaimWithoutNewEpoch => claims_again(seed, rng),
         Mutant::ForgetsFailures => preferred_node_fails(seed, rng),
@@ -237,6 +239,26 @@ fn silent_cable(seed: u64, rng: &mut Rng) -> Plan {
     plan.ops.push((at, cut_off(0)));
     let cable = Op::Cable { who: node(0), interface: 0, cut: true, length: 0 };
     plan.ops.push((at + rng.below(lease * 2), cable));
+    plan
+}
+
+/// The only cable of the holder is cut, whole for less than a keepalive when its lease is nearly over, and cut again: what
+/// was asked, or said, in the first cut must not count.
+fn loose_cable(seed: u64, keeps: bool, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 2, lease, rng);
+    let linked = rng.chance(500);
+    tweak(&mut plan, |config| config.interfaces.iter_mut().for_each(|it| it.has_link = linked));
+    let at = lease * 2 + rng.below(lease);
+    if linked {
+        plan.over.fill(Some(InterfaceId(0)));
+    } else {
+        plan.ops.push((at, cut_off(0)));
+    }
+    let cut = lease * 7 / 10 + rng.below(lease * 3 / 10);
+    let whole = 1_500 + rng.below(lease / 6);
+    let loose = Op::LooseCable { who: node(0), interface: 0, cut, whole, length: 0, keeps };
+    plan.ops.push((at, loose));
     plan
 }
 

@@ -10,6 +10,8 @@
 //! A holder whose address does not run (not started yet, or it died) is invisible to any evidence: such an overlap is
 //! counted, and judged again at every renewal, so it must end before both addresses answer.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use systole::cluster::{Answerer, Round};
 use systole::types::{GroupId, InterfaceId};
 
@@ -34,13 +36,30 @@ pub(crate) struct Service {
     pub(crate) split: bool,
     /// Of 1,000 probes and pings.
     pub(crate) loss: u64,
+    /// Kernels that don't know a target's hardware address keep pings back until they do.
+    pub(crate) keeps: bool,
+    kept: BTreeMap<(usize, InterfaceId), VecDeque<Kept>>,
     /// The last true time at which the evidence was known to be incoherent.
     pub(crate) incoherent: Option<u64>,
 }
 
+/// A ping that its kernel keeps back.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    at: u64,
+    life: u64,
+    round: Round,
+}
+
+/// So many pings a kernel keeps for a target; of more, the oldest are dropped.
+const KEPT: usize = 3;
+
+/// For so long a kernel looks for a target's hardware address. (µs)
+const KEPT_FOR: u64 = 3_000_000;
+
 impl Service {
     pub(crate) fn new() -> Self {
-        Self { target_up: true, split: false, loss: 0, incoherent: None }
+        Self { target_up: true, split: false, loss: 0, keeps: false, kept: BTreeMap::new(), incoherent: None }
     }
 }
 
@@ -67,6 +86,9 @@ impl World {
 
     /// Asks for addresses and pings the target; answers come as events.
     pub(crate) fn probe(&mut self, node: usize, round: Round, interface: InterfaceId, groups: &[GroupId]) {
+        if !self.reaches_target(node, interface) {
+            self.keep_back(node, round, interface);
+        }
         if !self.cable_works(node, interface) {
             return;
         }
@@ -86,6 +108,40 @@ impl World {
             };
             if (0..self.machines.len()).any(|other| answers(&other)) {
                 self.answer(node, round, Answerer::Group(group));
+            }
+        }
+    }
+
+    fn reaches_target(&self, node: usize, interface: InterfaceId) -> bool {
+        self.service.target_up && self.cable_works(node, interface)
+    }
+
+    /// A ping that cannot leave. Questions for addresses are lost: no kernel keeps them. A pulled cable has no route.
+    fn keep_back(&mut self, node: usize, round: Round, interface: InterfaceId) {
+        let machine = &self.machines[node];
+        let pulled = machine.cables.get(usize::from(interface.0)) == Some(&Cable::Pulled);
+        if !self.service.keeps || pulled {
+            return;
+        }
+        let ping = Kept { at: self.now, life: machine.daemon.life, round };
+        let kept = self.service.kept.entry((node, interface)).or_default();
+        kept.push_back(ping);
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
+    }
+
+    /// Pings that were kept back leave where the path is whole again.
+    pub(crate) fn let_go(&mut self) {
+        let whole = |place: &(usize, InterfaceId)| self.reaches_target(place.0, place.1);
+        let places: Vec<(usize, InterfaceId)> = self.service.kept.keys().copied().filter(whole).collect();
+        for (node, interface) in places {
+            for ping in self.service.kept.remove(&(node, interface)).unwrap_or_default() {
+                let lives = self.machines[node].daemon.life == ping.life;
+                if lives && self.now <= ping.at + KEPT_FOR {
+                    self.stats.bump("pings that were kept back, and answered late");
+                    self.answer(node, ping.round, Answerer::Target);
+                }
             }
         }
     }

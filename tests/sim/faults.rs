@@ -76,6 +76,16 @@ pub(crate) enum Op {
         cut: bool,
         length: u64,
     },
+    /// Cut behind the switch, whole for a moment, and cut again.
+    LooseCable {
+        who: Who,
+        interface: u16,
+        cut: u64,
+        whole: u64,
+        length: u64,
+        /// Pings are kept back in the meantime, here and from now on.
+        keeps: bool,
+    },
     TargetDown {
         length: u64,
     },
@@ -211,6 +221,8 @@ impl Op {
             Self::Noise { .. } => "loss and duplication",
             Self::Cable { cut: false, .. } => "cables pulled",
             Self::Cable { .. } => "cables cut behind the switch",
+            Self::LooseCable { keeps: true, .. } => "loose cables, and pings kept back",
+            Self::LooseCable { .. } => "loose cables",
             Self::TargetDown { .. } => "ping targets down",
             Self::ServiceSplit { .. } => "service networks split",
             Self::EvidenceLoss { .. } => "probes lost",
@@ -297,6 +309,7 @@ impl World {
             | Op::EndRule(_)
             | Op::Quiet => self.apply_to_network(op.clone()),
             Op::Cable { .. }
+            | Op::LooseCable { .. }
             | Op::TargetDown { .. }
             | Op::ServiceSplit { .. }
             | Op::EvidenceLoss { .. }
@@ -379,6 +392,14 @@ impl World {
                 self.set_cable(node, interface, if cut { Cable::Cut } else { Cable::Pulled });
                 self.later(length, Op::Plug { node, interface });
             }
+            Op::LooseCable { who, interface, cut, whole, length, keeps } => {
+                let node = self.who(who);
+                self.service.keeps |= keeps;
+                self.set_cable(node, interface, Cable::Cut);
+                self.later(cut, Op::Plug { node, interface });
+                let again = Op::Cable { who: Who::Node(node), interface, cut: true, length };
+                self.later(cut + whole, again);
+            }
             Op::Plug { node, interface } => self.set_cable(node, interface, Cable::Plugged),
             Op::TargetDown { length } => {
                 self.service.target_up = false;
@@ -399,6 +420,7 @@ impl World {
             }
             _ => {}
         }
+        self.let_go();
         self.note_coherence();
         for node in 0..self.machines.len() {
             let after = 1_000 + self.rng.below(4_000);
@@ -584,6 +606,7 @@ impl World {
         for node in 0..self.machines.len() {
             self.mend(node);
         }
+        self.let_go();
     }
 
     fn mend(&mut self, node: usize) {

@@ -356,6 +356,7 @@ impl Script {
             | ["target", ..]
             | ["pull", ..]
             | ["plug", ..]
+            | ["loosen", ..]
             | ["split", ..] => self.read_network(words),
             ["attacker", "records"] => Ok(Do::Attacker),
             ["replay", count, "to", node] => op(Op::Replay { to: self.who(node)?, count: number(count)? }),
@@ -405,6 +406,14 @@ impl Script {
             ["pull", "cable", "of", node] => {
                 Op::Cable { who: self.who(node)?, interface: 0, cut: false, length: 0 }
             }
+            ["loosen", "cable", "of", node, "cut", cut, "whole", whole] => Op::LooseCable {
+                who: self.who(node)?,
+                interface: 0,
+                cut: time(cut)?,
+                whole: time(whole)?,
+                length: 0,
+                keeps: true,
+            },
             ["plug", "cable", "of", node] => Op::Plug { node: self.node(node)?, interface: 0 },
             ["cut", node, "from", "everybody", rest @ ..] => {
                 let who = self.who(node)?;
