@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
+use systole::cli::advise::Advise;
 use systole::cli::check::Check;
 use systole::cli::cleanup::Cleanup;
 use systole::cli::completions::Completions;
@@ -18,6 +19,7 @@ use systole::cli::online::Online;
 use systole::cli::reexec::Reexec;
 use systole::cli::reload::Reload;
 use systole::cli::run::Run;
+use systole::cli::simulate::Simulate;
 use systole::cli::standby::Standby;
 use systole::cli::status::Status;
 use systole::cli::stop::Stop;
@@ -36,6 +38,8 @@ struct Arguments {
 enum Command {
     Run(Run),
     Check(Check),
+    Simulate(Simulate),
+    Advise(Advise),
     Status(Status),
     Why(Why),
     Events(Events),
@@ -65,6 +69,8 @@ fn run(command: &Command) -> ExitCode {
     match command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Advise(advise) => finish(advise.run()),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Status(status) => finish(status.run()),
         Command::Why(why) => finish(why.run()),
         Command::Events(events) => finish(events.run()),

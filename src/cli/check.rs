@@ -1,34 +1,56 @@
 //! `systole check`: every mistake of a configuration, with its place and what to write instead.
 
 use std::io::{self, IsTerminal};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{self, Config, LoadError, Report, Severity};
 
+use super::connection::Daemon;
+use super::failure::finish;
 use super::terminal::{complain, say, wants_colour};
+use super::{announce, peers};
 
 /// Where the configuration is, unless the caller says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/systole/systole.toml";
 
 /// Read the configuration and print every mistake with its place and what to write instead.
 ///
-/// Exit status: 0 if it can be used, 1 if there are mistakes, 2 if it could not be read.
+/// Exit status: 0 if it can be used, 1 if there are mistakes or nodes differ, 2 if it could not be read or no daemon was
+/// reached.
 #[derive(clap::Args, Debug)]
 pub struct Check {
     /// A systole.toml, or a Heartbeat directory such as /etc/ha.d
     #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
+    /// Ask the running daemon, too, whether all nodes have this configuration
+    #[arg(long)]
+    pub peers: bool,
+    /// Try, as root, on a spare address whether the network takes an announcement; nothing else is checked
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "peers")]
+    pub announce: Option<IpAddr>,
+    /// The interface for the spare address [default: the one in its network]
+    #[arg(long, value_name = "NAME", requires = "announce")]
+    pub interface: Option<String>,
+    #[command(flatten)]
+    daemon: Daemon,
 }
 
 impl Check {
     /// Mistakes go to standard error, and so do warnings; what was understood goes to standard output.
     pub fn run(&self) -> ExitCode {
+        if let Some(address) = self.announce {
+            return finish(announce::attempt(address, self.interface.as_deref()));
+        }
         let colour = wants_colour(io::stderr().is_terminal());
         match config::load(&self.config) {
             Ok(loaded) => {
                 complain(&loaded.warnings.render(colour));
                 say(&summary(&loaded.config, &loaded.warnings));
+                if self.peers {
+                    return finish(peers::check(&loaded.config, &self.daemon));
+                }
                 ExitCode::SUCCESS
             }
             Err(LoadError::Wrong(report)) => {

@@ -1,5 +1,7 @@
 //! The commands, one file each. They read and print; what they find out is decided elsewhere.
 
+pub mod advise;
+mod announce;
 pub mod check;
 pub mod cleanup;
 pub mod completions;
@@ -12,10 +14,13 @@ mod handover;
 pub mod key;
 pub mod maintenance;
 pub mod move_group;
+mod odds;
 pub mod online;
+mod peers;
 pub mod reexec;
 pub mod reload;
 pub mod run;
+pub mod simulate;
 pub mod standby;
 pub mod status;
 pub mod stop;

@@ -171,9 +171,13 @@ fn link_text(link: &Link) -> String {
         Some(silent) if link.up => format!("heard {silent} ago"),
         Some(silent) => return format!("DOWN, silent for {silent}"),
     };
+    let lost = link.watched.as_ref().map_or(String::new(), |watched| {
+        let (lost, sent) = (watched.lost, watched.heard + watched.lost);
+        format!(", {lost} of {sent} beats lost, late by {} at most", Span::micros(watched.latest_us))
+    });
     match link.round_trip_us.map(Span::micros) {
-        Some(round_trip) => format!("round trip {round_trip}, {heard}"),
-        None => heard,
+        Some(round_trip) => format!("round trip {round_trip}, {heard}{lost}"),
+        None => heard + &lost,
     }
 }
 

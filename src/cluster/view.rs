@@ -42,6 +42,8 @@ pub struct PeerView {
     pub silent: Span,
     /// What it is up to.
     pub flags: Flags,
+    /// The digest of its configuration, as its newest beat shows it.
+    pub config: Option<u64>,
     /// The links it was heard over within deadtime.
     pub links: BTreeMap<LinkId, LinkView>,
 }
@@ -112,6 +114,7 @@ impl Core {
             incarnation,
             silent: peer.silent(self.now),
             flags: peer.flags(),
+            config: peer.newest().map(|(beat, _)| beat.config),
             links: peer.links(self.now),
         })
     }

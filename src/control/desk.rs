@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 use crate::cluster::{Ability, Command, Core, Effect, Event, Record, View};
 use crate::config::Config;
 use crate::time::{Moment, Span};
-use crate::types::GroupId;
+use crate::types::{GroupId, LinkId, NodeId};
 
+use super::gaps::Gaps;
 use super::words::Words;
 
 /// So many records are handed over in one answer: copying them must not make the beat late. Whoever wants more asks again.
@@ -70,6 +71,8 @@ pub struct Snapshot {
     pub late: Lateness,
     /// Who enforces the leases of this node.
     pub lease: LeaseBy,
+    /// What became of the beats of each peer over each link.
+    pub gaps: BTreeMap<(NodeId, LinkId), Gaps>,
 }
 
 /// How late the daemon itself was for what was due.

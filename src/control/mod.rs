@@ -5,15 +5,18 @@
 
 mod data;
 mod desk;
+mod gaps;
 pub mod limits;
 mod pull;
 mod request;
 mod server;
 pub mod shape;
 mod socket;
+pub mod watched;
 pub mod words;
 
 pub use desk::*;
+pub use gaps::{Gaps, LATENESS_STEPS};
 pub use request::Request;
 pub use server::serve;
 pub use socket::{BindError, SOCKET_NAME, Socket};

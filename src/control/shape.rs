@@ -1,16 +1,19 @@
 //! The answers, as they stand in the JSON (`docs/control.md`): names in place of hashes, times in whole microseconds, and
 //! beside what is data the same as one line of text. The commands read them back, so a field that is missing is found.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::beat::Flags;
 use crate::cluster::{GroupView, Liveness, PeerView, Record, Unable};
-use crate::config::{Enforcement, Promise};
+use crate::config::{Config, Enforcement, Promise};
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, NodeId};
 
 use super::desk::{LeaseBy, Snapshot};
+use super::watched::{Timing, Watched};
 use super::words::Words;
 use super::{data, limits, pull};
 
@@ -63,6 +66,12 @@ pub struct Status {
     pub at_us: u64,
     /// The digest of its configuration, in hex.
     pub config: String,
+    /// The digest of each section of its configuration, in hex, by name.
+    #[serde(default)]
+    pub sections: BTreeMap<String, String>,
+    /// Its timers.
+    #[serde(default)]
+    pub timing: Timing,
     /// Whether it hears a majority of the voters.
     pub majority: bool,
     /// Resources are left alone.
@@ -113,6 +122,9 @@ pub struct Node {
     pub life: u64,
     /// Since its newest beat; 0 for this node.
     pub silent_us: u64,
+    /// The digest of its configuration, in hex; none if it was not heard.
+    #[serde(default)]
+    pub config: Option<String>,
     /// The links to it.
     pub links: Vec<Link>,
 }
@@ -130,6 +142,9 @@ pub struct Link {
     pub round_trip_us: Option<u64>,
     /// Beats heard over it.
     pub beats: u64,
+    /// What became of them.
+    #[serde(default)]
+    pub watched: Option<Watched>,
 }
 
 /// A group.
@@ -285,7 +300,9 @@ impl Status {
             pid: snapshot.pid,
             life: view.incarnation.0,
             at_us: boot.0,
-            config: format!("{:016x}", snapshot.digest),
+            config: hex(snapshot.digest),
+            sections: sections(config),
+            timing: Timing::new(config),
             majority: view.majority,
             maintenance: view.maintenance,
             pull: pull::verdict(snapshot),
@@ -303,6 +320,15 @@ impl Status {
                 .collect(),
         }
     }
+}
+
+fn hex(digest: u64) -> String {
+    format!("{digest:016x}")
+}
+
+/// As a daemon and a command of the same file both see it.
+pub fn sections(config: &Config) -> BTreeMap<String, String> {
+    config.section_digests().into_iter().map(|(name, digest)| (name.to_owned(), hex(digest))).collect()
 }
 
 fn nodes(snapshot: &Snapshot, words: &Words<'_>) -> Vec<Node> {
@@ -327,6 +353,7 @@ fn node(liveness: &str, name: String, flags: Flags, life: u64) -> Node {
         hold_off,
         life,
         silent_us: 0,
+        config: None,
         links: Vec::new(),
     }
 }
@@ -338,8 +365,9 @@ fn peer_shape(snapshot: &Snapshot, words: &Words<'_>, id: NodeId, peer: &PeerVie
         Liveness::Late => "late",
         Liveness::Down => "dead",
     };
-    let link = |(id, link): (&crate::types::LinkId, &crate::cluster::LinkView)| Link {
-        name: words.link(*id),
+    let link = |(place, link): (&crate::types::LinkId, &crate::cluster::LinkView)| Link {
+        watched: snapshot.gaps.get(&(id, *place)).map(Watched::new),
+        name: words.link(*place),
         up: link.up,
         silent_us: (link.beats > 0).then_some(link.silent.0),
         round_trip_us: link.round_trip.map(Span::as_micros),
@@ -349,6 +377,7 @@ fn peer_shape(snapshot: &Snapshot, words: &Words<'_>, id: NodeId, peer: &PeerVie
     // Before it was heard its flags say nothing; what it is stands in the configuration.
     shape.arbiter = snapshot.config.nodes.get(&id).is_some_and(|node| node.arbiter);
     shape.silent_us = peer.silent.0;
+    shape.config = peer.config.map(hex);
     shape.links = peer.links.iter().map(link).collect();
     shape
 }

@@ -23,12 +23,13 @@ use crate::control::{self, Answer, Lateness, LeaseBy, Question, Snapshot};
 use crate::net::link::{LinkEnd, Mended};
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, InterfaceId, LinkId, NodeId};
-use crate::wire::{KeyRing, News, Opener, Sealer};
+use crate::wire::{KeyRing, News, Opened, Opener, Sealer};
 
 use super::addresses::{Order, Service};
 use super::clock;
 use super::desk::Said;
 use super::files::Places;
+use super::gaps::{Came, Watched};
 use super::mailbox::{Mailbox, Outbox};
 use super::probes::Probes;
 
@@ -122,6 +123,8 @@ pub(super) struct Beats {
     /// So many writes to disk are under way.
     storing: usize,
     late: Lateness,
+    /// What the links do to beats.
+    watched: Watched,
     lease_by: LeaseBy,
     troubles: BTreeMap<GroupId, BTreeSet<Trouble>>,
     left: bool,
@@ -155,6 +158,7 @@ impl Beats {
             settled: 0,
             storing: 0,
             late: Lateness::default(),
+            watched: Watched::default(),
             lease_by: beginning.lease_by,
             troubles: BTreeMap::new(),
             left: false,
@@ -229,12 +233,24 @@ impl Beats {
                 let Ok(opened) = self.opener.open(link, &mut datagram[..length]) else { continue };
                 let now = clock::now();
                 self.probes.heard(link, now.boot);
+                self.watch(link, &opened, now.boot);
                 match opened.news {
                     News::Beat(beat) | News::Copy(beat) => self.step(now, Input::Beat { link, beat }),
                     News::Older | News::Part => {}
                 }
             }
         }
+    }
+
+    fn watch(&mut self, link: LinkId, opened: &Opened, at: Span) {
+        let sent_at = match &opened.news {
+            News::Beat(beat) | News::Copy(beat) => Some(beat.sent_at),
+            News::Older => None,
+            News::Part => return,
+        };
+        let Opened { sender: node, incarnation, sequence, .. } = *opened;
+        let came = Came { node, link, incarnation, sequence, sent_at, at };
+        self.watched.note(came, self.config.timing.keepalive, self.config.timing.deadtime);
     }
 
     fn read_probes(&mut self) {
@@ -337,6 +353,7 @@ impl Beats {
             alarms: Vec::new(),
             late: self.late,
             lease: self.lease_by.clone(),
+            gaps: self.watched.shown(),
         }
     }
 
@@ -347,6 +364,9 @@ impl Beats {
         if self.config.links != config.links {
             self.links = config.links.iter().map(|link| LinkEnd::new(link, self.node)).collect();
             self.mend_at = Span::ZERO;
+        }
+        if (&self.config.links, &self.config.timing) != (&config.links, &config.timing) {
+            self.watched.forget();
         }
         self.probes.configure(&config, clock::now().boot);
         self.config = Arc::clone(&config);

@@ -19,6 +19,7 @@ mod beats;
 mod clock;
 mod desk;
 mod files;
+mod gaps;
 mod mailbox;
 mod paths;
 mod probes;

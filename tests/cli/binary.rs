@@ -45,10 +45,11 @@ const START: &str = "start the daemon with `systemctl start systole` or `systole
 fn every_command_says_where_it_looked_for_a_daemon_and_how_to_start_one() {
     let folder = folder();
     let socket = folder.path().join(SOCKET_NAME);
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &["status"],
         &["status", "--json"],
         &["why", "web"],
+        &["advise"],
         &["events"],
         &["events", "--follow"],
         &["standby"],

@@ -27,8 +27,8 @@ const DOORS: [(&str, &[&str]); 17] = [
     (
         "cli",
         &[
-            "agents", "beat", "cluster", "config", "control", "daemon", "director", "lab", "time", "types",
-            "wire",
+            "agents", "beat", "cluster", "config", "control", "daemon", "director", "lab", "net", "time",
+            "types", "wire",
         ],
     ),
     ("main", &["cli"]),
