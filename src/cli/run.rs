@@ -17,7 +17,7 @@ use crate::daemon::{self, Options, RunError};
 ///
 /// SIGTERM hands over and stops, SIGHUP reads the configuration again. RUST_LOG chooses what is logged (info).
 ///
-/// Exit status: 0 if it stopped in good order, 1 if the configuration has mistakes, 2 if it could not run.
+/// Exit status: 0 if it stopped in good order, 1 if the configuration cannot be used here, 2 if it could not run.
 #[derive(clap::Args, Debug)]
 pub struct Run {
     /// A systole.toml, or a Heartbeat directory such as /etc/ha.d
@@ -49,7 +49,12 @@ impl Run {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 error!("{why}");
-                let mistaken = matches!(why, RunError::Config(LoadError::Wrong(_)));
+                let mistaken = matches!(
+                    why,
+                    RunError::Config(LoadError::Wrong(_))
+                        | RunError::NoSuchNode { .. }
+                        | RunError::Unsupported { .. }
+                );
                 ExitCode::from(if mistaken { 1 } else { 2 })
             }
         }

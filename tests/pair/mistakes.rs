@@ -7,20 +7,20 @@ use std::process::Command;
 use super::pair::{Pair, Settings};
 
 /// Starts a daemon that must refuse to run; what it says.
-fn refused(pair: &mut Pair, more: &[&str]) -> String {
+fn refused(pair: &mut Pair, more: &[&str], code: i32) -> String {
     let folder = pair.stage.lab().folder().to_owned();
     let mut command = Command::new(env!("CARGO_BIN_EXE_systole"));
     command.arg("run").arg("--config").arg(pair.config());
     command.arg("--state-dir").arg(folder.join("lb0/state")).arg("--run-dir").arg(folder.join("lb0/run"));
     command.args(more);
     let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 pub(crate) fn a_second_daemon_is_refused() {
     let mut pair = Pair::start(&Settings::default());
-    let said = refused(&mut pair, &["--node", "lb0"]);
+    let said = refused(&mut pair, &["--node", "lb0"], 2);
     assert!(said.contains("another daemon runs with") && said.contains("--run-dir"), "{said}");
     assert_eq!(pair.holder(), "lb0");
 }
@@ -29,13 +29,13 @@ pub(crate) fn keys_that_others_may_read_are_refused() {
     let mut pair = Pair::build(&Settings::default());
     let keys = pair.stage.lab().folder().join("keys");
     fs::set_permissions(&keys, PermissionsExt::from_mode(0o644)).unwrap();
-    let said = refused(&mut pair, &["--node", "lb0"]);
+    let said = refused(&mut pair, &["--node", "lb0"], 2);
     assert!(said.contains("can be read by others") && said.contains("chmod 600"), "{said}");
 }
 
 pub(crate) fn a_node_that_the_configuration_does_not_name_is_told_the_names() {
     let mut pair = Pair::build(&Settings::default());
-    let said = refused(&mut pair, &["--node", "lb7"]);
+    let said = refused(&mut pair, &["--node", "lb7"], 1);
     assert!(said.contains("lb7") && said.contains("lb0, lb1"), "{said}");
 }
 
