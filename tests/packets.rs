@@ -573,8 +573,11 @@ fn nothing_is_open_and_nobody_is_woken(network: &Network) {
     prober.run(due - Span(1));
     assert_eq!(open(), 4, "another round may follow");
     prober.run(due);
+    // Whoever has the time for it closes them.
+    assert_eq!(prober.take_spent().len(), 3);
     assert_eq!((open(), prober.next_due()), (1, None), "rivals are still listened for");
     prober.hold(&network.interface, &[]).unwrap();
+    assert_eq!(prober.take_spent().len(), 1);
     assert_eq!(open(), 0);
 
     // They ping us, and everybody knows where everybody is: nothing of it is for us.
