@@ -137,6 +137,12 @@ impl Installed {
     }
 }
 
+/// Elements of a set, and how long each of them stands.
+type Elements = BTreeMap<Key, Option<Span>>;
+
+/// How often the sets are read where elements seem to be missing.
+const LOOKS: usize = 10;
+
 /// The addresses of a group, by family.
 #[derive(Clone, Debug, Default)]
 struct Addresses {
@@ -347,27 +353,48 @@ impl KernelLease {
 
     /// For how long each group's lease still stands: the least over its own element and those of all its addresses. A group
     /// of which any is missing is not there.
+    ///
+    /// A set that has just grown is put in another order by the kernel, and a list that is read meanwhile can miss
+    /// elements. So where a group's own element stands and another is missing, the sets are read again, a few times.
     pub fn standing(&mut self) -> Result<BTreeMap<GroupId, Span>, LeaseError> {
-        let (_, (leases, held)) = self.steadily(|this| {
-            let leases: BTreeMap<Key, Option<Span>> =
-                this.nft.elements(Family::Ip, LEASES)?.into_iter().collect();
-            let mut held: Vec<BTreeMap<Key, Option<Span>>> = Vec::new();
-            for place in &this.places {
-                held.push(this.nft.elements(place.family, place.held)?.into_iter().collect());
-            }
-            Ok((leases, held))
-        })?;
-        let left = |group: GroupId, addresses: &Addresses| {
-            let mut left = leases.get(&Key::from(group)).copied().flatten()?;
-            for (place, held) in self.places.iter().zip(&held) {
-                for address in addresses.at(place) {
-                    left = left.min(held.get(address).copied().flatten()?);
+        let mut seen: Vec<Elements> = vec![Elements::new(); self.places.len()];
+        let mut look = 1;
+        loop {
+            let (_, (leases, held)) = self.steadily(|this| {
+                let leases: Elements = this.nft.elements(Family::Ip, LEASES)?.into_iter().collect();
+                let mut held: Vec<Elements> = Vec::new();
+                for place in &this.places {
+                    held.push(this.nft.elements(place.family, place.held)?.into_iter().collect());
                 }
+                Ok((leases, held))
+            })?;
+            for (seen, held) in seen.iter_mut().zip(held) {
+                seen.extend(held);
             }
-            Some(left)
-        };
-        let groups = self.groups.iter();
-        Ok(groups.filter_map(|(group, addresses)| Some((*group, left(*group, addresses)?))).collect())
+            let left: BTreeMap<GroupId, Option<Span>> = self
+                .groups
+                .iter()
+                .filter_map(|(group, addresses)| {
+                    let lease = leases.get(&Key::from(*group)).copied().flatten()?;
+                    Some((*group, self.least(lease, addresses, &seen)))
+                })
+                .collect();
+            if look == LOOKS || left.values().all(Option::is_some) {
+                return Ok(left.into_iter().filter_map(|(group, left)| Some((group, left?))).collect());
+            }
+            look += 1;
+        }
+    }
+
+    /// The least of a group's own element and those of its addresses; `None` where any is missing.
+    fn least(&self, lease: Span, addresses: &Addresses, seen: &[Elements]) -> Option<Span> {
+        let mut left = lease;
+        for (place, held) in self.places.iter().zip(seen) {
+            for address in addresses.at(place) {
+                left = left.min(held.get(address).copied().flatten()?);
+            }
+        }
+        Some(left)
     }
 
     /// Lets the group's addresses be heard for this long, whatever stood before.
