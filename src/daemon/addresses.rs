@@ -537,6 +537,11 @@ impl Addresses {
 
     fn configure(&mut self, config: Arc<Config>) {
         self.asked_for = asked_for(&config);
+        if self.config.interfaces != config.interfaces {
+            // They go by their places in the configuration: what was known may be another's.
+            self.services.clear();
+            self.missing.clear();
+        }
         self.config = config;
         self.look_at_links();
         if let Err(error) = self.install() {

@@ -289,6 +289,18 @@ impl Beats {
         groups.into_iter().for_each(|group| self.note_trouble(group, trouble, !alive));
     }
 
+    /// Interfaces go by their places in the configuration: under another one, what was found dead may be another's number.
+    fn forget_paths(&mut self) {
+        self.probes.forget_interfaces();
+        let dead: Vec<(GroupId, Trouble)> = self
+            .troubles
+            .iter()
+            .flat_map(|(group, troubles)| troubles.iter().map(|trouble| (*group, *trouble)))
+            .filter(|(_, trouble)| matches!(trouble, Trouble::DeadPath(_)))
+            .collect();
+        dead.into_iter().for_each(|(group, trouble)| self.note_trouble(group, trouble, false));
+    }
+
     /// Why a group should not be here, or no longer so. The core is told when the first reason comes and the last goes.
     fn note_trouble(&mut self, group: GroupId, trouble: Trouble, stands: bool) {
         let troubles = self.troubles.entry(group).or_default();
@@ -367,6 +379,9 @@ impl Beats {
         }
         if (&self.config.links, &self.config.timing) != (&config.links, &config.timing) {
             self.watched.forget();
+        }
+        if self.config.interfaces != config.interfaces {
+            self.forget_paths();
         }
         self.probes.configure(&config, clock::now().boot);
         self.config = Arc::clone(&config);

@@ -128,6 +128,12 @@ impl Probes {
         self.prober.ask(round, &service.interface, asked, targets, now).map_err(|failure| failure.to_string())
     }
 
+    /// The numbers of interfaces mean others from now on.
+    pub(super) fn forget_interfaces(&mut self) {
+        self.services.clear();
+        self.paths = Paths::default();
+    }
+
     /// A peer was heard over a link.
     pub(super) fn heard(&mut self, link: LinkId, now: Span) {
         self.paths.heard(link, now);

@@ -3,5 +3,4 @@
 mod binary;
 mod texts;
 #[path = "../control/world.rs"]
-#[allow(dead_code, reason = "shared with the tests of the socket, which use more of it")]
 mod world;
