@@ -372,7 +372,7 @@ fn a_beat_shows_the_digest_of_the_configuration() {
     });
     for ticket in runs.collect::<Vec<_>>() {
         let input = Input::AgentDone { ticket, outcome: Outcome::NotRunning };
-        core.step(Moment::at(Span::seconds(1_001)), input, &mut effects);
+        core.step(Moment::at(Span::seconds(1_000)), input, &mut effects);
     }
     let beats = effects.iter().filter_map(|effect| {
         let Effect::Send(beat) = effect else { return None };

@@ -1,9 +1,10 @@
 //! What stands in for the absent vote of a pair: what probes and pings show.
 //!
-//! From warntime on, rounds of questions leave through the service interfaces: for the groups' addresses, and for the
-//! ping targets. To *take* a group: a lease's length of silence, and the last three rounds with an answered ping and no
-//! answer from the address. To *keep* it: the lease runs from the sending of the newest answered ping, never from one
-//! before warntime (rule 16). What this cannot see is said in `docs/operators-pair.md`.
+//! From the first beat on that is missing, rounds of questions leave through the service interfaces: for the groups'
+//! addresses, and for the ping targets. To *take* a group: a lease's length of silence, of which all but a head start was
+//! seen with a whole cable here, and three rounds with an answered ping and no answer from the address. To *keep* it: the
+//! lease runs from a head start before what the other could have seen (rule 16). What this cannot see is said in
+//! `docs/operators-pair.md`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -47,9 +48,15 @@ pub(super) struct Watch {
     pub(super) asked: VecDeque<Asked>,
     /// What the newest ping counts from that was answered in time.
     pub(super) pinged: Option<Moment>,
-    /// Since when no round says that the cable was cut: the receipt of the first answer in time since, or ever if no round
-    /// has gone without one. `None`: the newest did.
+    /// Since when no round says that the cable was cut: the receipt of the first answer in time since. `None`: the newest
+    /// does, or there was none.
     pub(super) whole_since: Option<Moment>,
+    /// The same, where one lost ping between two answered ones says nothing: since when the other would have been seen.
+    pub(super) seen_since: Option<Moment>,
+    /// The newest judged round lacks its ping.
+    pub(super) missed: bool,
+    /// It was told that rounds have begun.
+    pub(super) told: bool,
     /// Addresses that did not answer in any round since, and in how many; each with an answered ping.
     pub(super) silent: BTreeMap<GroupId, Silence>,
     /// Addresses that answered in every round since.
@@ -86,6 +93,9 @@ impl Watch {
             asked: VecDeque::new(),
             pinged: None,
             whole_since: None,
+            seen_since: None,
+            missed: false,
+            told: false,
             silent: BTreeMap::new(),
             answering: BTreeMap::new(),
         }
@@ -95,17 +105,24 @@ impl Watch {
     fn forget(&mut self) {
         self.asked.clear();
         self.whole_since = None;
+        self.seen_since = None;
+        self.missed = false;
         self.silent.clear();
         self.answering.clear();
     }
 
     /// Judges the rounds whose answers have had their time.
     fn close(&mut self, now: Moment, wait: Span) {
-        let Self { asked, silent, answering, targets, whole_since, .. } = self;
+        let Self { asked, silent, answering, targets, whole_since, seen_since, missed, .. } = self;
         for round in asked.iter_mut().filter(|round| !round.closed && now.since(round.at) >= wait) {
             round.closed = true;
-            if !round.ping {
+            let blind = *targets && !round.ping;
+            let cut = std::mem::replace(missed, blind) && blind;
+            if blind {
                 *whole_since = None;
+            }
+            if cut {
+                *seen_since = None;
             }
             for group in &round.groups {
                 if round.answered.contains(group) {
@@ -114,8 +131,13 @@ impl Watch {
                     continue;
                 }
                 answering.remove(group);
-                if *targets && !round.ping {
+                if cut {
                     silent.remove(group);
+                }
+                if blind {
+                    if let Some(silence) = silent.get_mut(group) {
+                        silence.rounds = 0;
+                    }
                     continue;
                 }
                 let silence = silent.entry(*group).or_insert(Silence { since: round.at, rounds: 0 });
@@ -176,6 +198,7 @@ impl Evidence {
     fn stop(&mut self, interface: InterfaceId) {
         if let Some(watch) = self.watches.get_mut(&interface) {
             watch.active = false;
+            watch.told = false;
             watch.forget();
             watch.pinged = None;
         }
@@ -196,17 +219,30 @@ impl Core {
         match peer.liveness {
             // Not heard yet: it is given up at initdead, and the rounds must be through by then.
             Liveness::Unknown => return self.now.since(self.started) - (timing.initdead - timing.deadtime),
-            Liveness::Down => return silent.max(timing.warntime),
+            Liveness::Down => return silent.max(self.doubt()),
             Liveness::Up | Liveness::Late => {}
         }
         let held = self.groups.iter().filter(|(_, tenure)| tenure.holds());
         let unbacked = held.filter_map(|(group, _)| self.unrenewed_for(other, *group)).max();
-        silent.max(unbacked.unwrap_or_default())
+        // What a beat of the other's names may be a keepalive old when it leaves.
+        silent.max(unbacked.unwrap_or_default() - timing.keepalive)
+    }
+
+    /// A holder keeps a group for so much less than a lease, so that who takes it may begin to look so much after the last
+    /// beat (chapter 11, (x)): a beat must be missing first, and a round be asked.
+    fn head_start(&self) -> Span {
+        let timing = self.config.timing;
+        (timing.keepalive * 2).min(timing.deadtime * 2 / 5)
+    }
+
+    /// A beat is missing.
+    fn doubt(&self) -> Span {
+        self.config.timing.keepalive * 5 / 4
     }
 
     /// There is something that only evidence can tell.
     pub(super) fn is_uncertain(&self) -> bool {
-        self.evidence_pair().is_some_and(|other| self.uncertain_for(other) >= self.config.timing.warntime)
+        self.evidence_pair().is_some_and(|other| self.uncertain_for(other) >= self.doubt())
     }
 
     /// Asks, while there is something that only evidence can tell.
@@ -215,10 +251,10 @@ impl Core {
         let timing = self.config.timing;
         let uncertain = self.uncertain_for(other);
         let interfaces: Vec<InterfaceId> = self.evidence.watches.keys().copied().collect();
-        if uncertain < timing.warntime {
+        if uncertain < self.doubt() {
             interfaces.iter().for_each(|interface| self.evidence.stop(*interface));
             self.evidence.told.clear();
-            self.wake_in(timing.warntime - uncertain);
+            self.wake_in(self.doubt() - uncertain);
             return;
         }
         let interval = self.round_interval(uncertain);
@@ -233,11 +269,16 @@ impl Core {
         }
         for interface in interfaces {
             self.ask_if_due(interface, interval, fx);
+            // A lost beat is no news.
+            let news = self.evidence.watches.get_mut(&interface).filter(|watch| watch.active && !watch.told);
+            if let Some(watch) = news.filter(|_| uncertain >= timing.warntime) {
+                watch.told = true;
+                self.tell(fx, Event::EvidenceBegins { interface });
+            }
         }
     }
 
-    /// Often enough for three rounds before deadtime; quickly just before the end of the other's silence, when its kernel
-    /// has stopped answering; and in step with the beats while a silent holder lives on.
+    /// Twice in a keepalive; and quickly just before the end of the other's silence, when its kernel has stopped answering.
     fn round_interval(&self, uncertain: Span) -> Span {
         let timing = self.config.timing;
         let slow = self.slow_interval();
@@ -250,16 +291,18 @@ impl Core {
     /// Between two rounds while nothing hurries. No answer is waited for longer.
     fn slow_interval(&self) -> Span {
         let timing = self.config.timing;
-        ((timing.deadtime - timing.warntime) / 4).min(timing.keepalive).max(Span::millis(1))
+        (timing.keepalive / 2).min(timing.deadtime / 10).max(Span::millis(1))
     }
 
     fn ask_if_due(&mut self, interface: InterfaceId, interval: Span, fx: &mut Effects) {
-        let now = self.now;
+        let (now, head_start, quick) = (self.now, self.head_start(), self.evidence.wait(interval));
         let groups: Vec<GroupId> = self.groups_on(interface).collect();
         let Some(watch) = self.evidence.watches.get_mut(&interface) else { return };
         if groups.is_empty() || !watch.carrier {
             return;
         }
+        // The first ping may wait until the kernel has found the target.
+        let interval = if watch.asked.len() < ROUNDS { quick } else { interval };
         let since = watch.asked.back().map(|asked| now.since(asked.at));
         if let Some(wait) = since.map(|since| interval - since).filter(|wait| *wait > Span::ZERO) {
             self.wake_in(wait);
@@ -273,6 +316,10 @@ impl Core {
         }
         self.evidence.rounds += 1;
         let round = Round(self.evidence.rounds);
+        if !watch.targets {
+            watch.pinged = Some(now - head_start);
+            watch.seen_since.get_or_insert(now);
+        }
         if watch.asked.len() == REMEMBERED {
             watch.asked.pop_front();
         }
@@ -286,9 +333,6 @@ impl Core {
             answered,
             closed: false,
         });
-        if begins {
-            self.tell(fx, Event::EvidenceBegins { interface });
-        }
         fx.push(Effect::Probe { round, interface, groups });
         self.wake_in(interval);
     }
@@ -303,7 +347,7 @@ impl Core {
 
     /// An answer to a round.
     pub(super) fn answered(&mut self, round: Round, from: Answerer) {
-        let (now, interval, keepalive) = (self.now, self.slow_interval(), self.config.timing.keepalive);
+        let (now, interval, head_start) = (self.now, self.slow_interval(), self.head_start());
         let wait = self.evidence.wait(interval);
         let mut took = None;
         for (interface, watch) in &mut self.evidence.watches {
@@ -318,19 +362,20 @@ impl Core {
                         continue;
                     }
                     asked.ping = true;
-                    let ever = Moment::default();
-                    let first = if asked.at == watch.begun { ever } else { now };
+                    watch.seen_since.get_or_insert(now);
                     let forgives = late || self.mutation.is(Mutant::LostBeatCounts);
-                    let whole = if forgives { ever } else { *watch.whole_since.get_or_insert(first) };
-                    // The other counts from the last it saw of this node: the newest beat over that cable; without a link
-                    // there, the last of its own probes, which may be a keepalive old, and of which one must have come
-                    // first. While the cable was cut it saw neither (w).
-                    let (seen, counts) = if linked {
-                        (asked.beat_at.unwrap_or_default(), asked.beat_at.is_some_and(|at| at >= whole))
+                    let whole =
+                        if forgives { Moment::default() } else { *watch.whole_since.get_or_insert(now) };
+                    // The other has seen the newest beat over that cable; without a link there, the answer to one of its own
+                    // rounds. While the cable was cut it saw neither (w).
+                    let (seen, from) = if linked {
+                        (asked.beat_at.unwrap_or_default(), whole)
                     } else {
-                        (asked.at - keepalive, asked.at >= whole.max(watch.begun) + keepalive)
+                        (asked.at, whole + interval)
                     };
-                    watch.pinged = watch.pinged.max(Some(seen).filter(|_| counts));
+                    if seen >= from {
+                        watch.pinged = watch.pinged.max(Some(seen - head_start));
+                    }
                 }
                 Answerer::Group(group) => {
                     asked.answered.insert(group);
@@ -379,13 +424,17 @@ impl Core {
             let ranks_second = self.rank(group, self.me) > self.rank(group, other);
             owed = owed + self.lease_length() + self.lease_length() / if ranks_second { 2 } else { u64::MAX };
         }
-        if silent < owed && !self.mutation.is(Mutant::EvidenceWindowCutShort) {
+        if silent < owed {
             self.wake_in(owed - silent);
             return false;
         }
         let interfaces = tenure.group.interfaces.clone();
-        let silent_on =
-            |core: &mut Self, interface: &InterfaceId| core.silent_on(*interface, group, owed, second);
+        // With other timers than ours the other may count on more.
+        let alike = peer.newest().is_some_and(|(beat, _)| beat.config == self.digest);
+        let head_start = if alike { self.head_start() } else { Span::ZERO };
+        let silent_on = |core: &mut Self, interface: &InterfaceId| {
+            core.silent_on(*interface, group, owed, head_start, second)
+        };
         let silent_everywhere = interfaces.iter().all(|interface| silent_on(self, interface));
         let answers = interfaces.iter().any(|interface| self.answers_on(*interface, group).is_some());
         if answers && self.evidence.told.insert(group) {
@@ -438,15 +487,21 @@ impl Core {
     }
 
     /// The address of a group is proven silent on this interface.
-    fn silent_on(&mut self, interface: InterfaceId, group: GroupId, owed: Span, second: bool) -> bool {
+    fn silent_on(
+        &mut self,
+        interface: InterfaceId,
+        group: GroupId,
+        owed: Span,
+        head_start: Span,
+        second: bool,
+    ) -> bool {
         let now = self.now;
-        let needed = if self.mutation.is(Mutant::EvidenceWindowCutShort) { 1 } else { ROUNDS };
         let has_link =
             self.config.interfaces.get(usize::from(interface.0)).is_some_and(|interface| interface.has_link);
         let Some(watch) = self.evidence.watches.get(&interface).filter(|watch| watch.carrier) else {
             return false;
         };
-        let Some(silence) = watch.silent.get(&group).filter(|silence| silence.rounds >= needed) else {
+        let Some(silence) = watch.silent.get(&group).filter(|silence| silence.rounds >= ROUNDS) else {
             return false;
         };
         // While this node held it, silence meant nothing; and silence counts up to the newest round, for the other may have
@@ -456,8 +511,16 @@ impl Core {
             watch.asked.iter().rev().find(|asked| asked.closed).map_or(silence.since, |asked| asked.at);
         let patience = if second { owed } else { Span::ZERO };
         let patience = patience - asked.at_least_since(silence.since.max(held_until));
-        let since_answer = self.evidence.answered.get(&group).map(|at| now.at_least_since(*at));
-        let owed = if has_link { Span::ZERO } else { owed - since_answer.unwrap_or(owed) };
+        // The other may have been seen to hold it until the cable here was whole, or the address fell silent.
+        let (from, unseen) = if has_link {
+            (watch.seen_since, Span::ZERO)
+        } else {
+            (Some(silence.since), self.slow_interval())
+        };
+        let Some(from) = from else { return false };
+        let cut_short = self.mutation.is(Mutant::EvidenceWindowCutShort);
+        let owed = if cut_short { Span::ZERO } else { owed - head_start + unseen };
+        let owed = owed - now.at_least_since(from);
         if owed > Span::ZERO {
             self.wake_in(owed);
         }
@@ -487,7 +550,7 @@ impl Core {
         }
         let newest = |interface: &InterfaceId| {
             let watch = self.evidence.watches.get(interface).filter(|watch| watch.carrier && watch.active)?;
-            if watch.targets { watch.pinged } else { watch.asked.back().map(|asked| asked.at) }
+            watch.pinged
         };
         let mut each = interfaces.iter().map(newest);
         let first = each.next()??;

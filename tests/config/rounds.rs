@@ -151,26 +151,26 @@ fn warns(loaded: &Loaded, of: &str) -> bool {
     loaded.warnings.diagnostics.iter().any(|one| one.message.contains(of))
 }
 
-/// Timers, and whether a holder can keep its groups with and without a link over their interface.
-const KEPT: [([&str; 3], bool, bool); 12] = [
-    (["200ms", "1s", "2s"], true, true),
-    (["200ms", "600ms", "1s"], true, true),
-    (["1s", "15s", "30s"], true, true),
-    (["2s", "10s", "30s"], true, true),
-    (["5ms", "25ms", "50ms"], true, true),
-    (["4ms", "20ms", "40ms"], true, false),
-    (["200ms", "1700ms", "2s"], true, true),
-    (["200ms", "1800ms", "2s"], true, false),
-    (["900ms", "1s", "2s"], true, false),
-    (["200ms", "1970ms", "2s"], false, false),
-    (["1s", "29500ms", "30s"], false, false),
-    (["2500us", "12500us", "25ms"], false, false),
+/// Timers, and whether a holder can keep its groups.
+const KEPT: [([&str; 3], bool); 12] = [
+    (["200ms", "1s", "2s"], true),
+    (["200ms", "600ms", "1s"], true),
+    (["1s", "15s", "30s"], true),
+    (["2s", "10s", "30s"], true),
+    (["5ms", "25ms", "50ms"], true),
+    (["200ms", "1700ms", "2s"], true),
+    (["200ms", "1970ms", "2s"], true),
+    (["500ms", "1s", "2s"], true),
+    (["700ms", "1s", "2s"], false),
+    (["900ms", "1s", "2s"], false),
+    (["10ms", "15ms", "30ms"], false),
+    (["2500us", "12500us", "25ms"], false),
 ];
 
 #[test]
 fn a_holder_keeps_its_group_on_evidence_just_where_the_check_does_not_warn() {
-    for ([keepalive, warntime, deadtime], with_link, without_link) in KEPT {
-        for (linked, expected) in [(true, with_link), (false, without_link)] {
+    for ([keepalive, warntime, deadtime], expected) in KEPT {
+        for linked in [true, false] {
             let loaded = load(keepalive, warntime, deadtime, linked);
             let config = Arc::new(loaded.config.clone());
             let timing = config.timing;
@@ -184,11 +184,11 @@ fn a_holder_keeps_its_group_on_evidence_just_where_the_check_does_not_warn() {
                 })
             });
             let warned = warns(&loaded, "a holder gives up");
-            assert_eq!(
-                (kept, warned),
-                (expected, !expected),
-                "{timing:?}, linked: {linked}: {}",
-                loaded.warnings
+            assert_eq!(warned, !expected, "{timing:?}, linked: {linked}: {}", loaded.warnings);
+            // Without a link it need not wait for a beat after the first answer.
+            assert!(
+                if linked { kept == expected } else { kept || !expected },
+                "{timing:?}, linked: {linked}"
             );
         }
     }
@@ -198,10 +198,9 @@ fn a_holder_keeps_its_group_on_evidence_just_where_the_check_does_not_warn() {
 fn a_dead_holder_is_followed_on_evidence_just_where_the_check_does_not_warn() {
     let timers = [
         (["200ms", "1s", "2s"], true),
-        (["2500us", "12500us", "25ms"], true),
-        (["2ms", "20ms", "40ms"], true),
-        (["1ms", "20ms", "40ms"], false),
-        (["200ms", "1995ms", "2s"], false),
+        (["5ms", "25ms", "50ms"], true),
+        (["2ms", "20ms", "40ms"], false),
+        (["200ms", "1995ms", "2s"], true),
     ];
     for ([keepalive, warntime, deadtime], expected) in timers {
         let loaded = load(keepalive, warntime, deadtime, true);

@@ -40,7 +40,8 @@ pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
         Mutant::SecondStepTooSoon => second_step(seed, rng),
         Mutant::NoSelfSuspicion => hung_standby(seed, rng),
         Mutant::StaleProofOfClear => stale_proof(seed, rng),
-        Mutant::KeepsOnStaleEvidence | Mutant::EvidenceWindowCutShort => silent_cable(seed, rng),
+        Mutant::KeepsOnStaleEvidence => silent_cable(seed, rng),
+        Mutant::EvidenceWindowCutShort => swapped_cables(seed, rng),
         Mutant::LateAnswerCounts => loose_cable(seed, true, rng),
         Mutant::LostBeatCounts => loose_cable(seed, false, rng),
         Mutant::RestartsUnseenAddress => unseen_address(seed, rng),
@@ -239,6 +240,23 @@ fn silent_cable(seed: u64, rng: &mut Rng) -> Plan {
     plan.ops.push((at, cut_off(0)));
     let cable = Op::Cable { who: node(0), interface: 0, cut: true, length: 0 };
     plan.ops.push((at + rng.below(lease * 2), cable));
+    plan
+}
+
+/// The cable of the node that would take is cut, and then the holder's instead: what could not be seen was no silence.
+fn swapped_cables(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 2, lease, rng);
+    let linked = rng.chance(500);
+    tweak(&mut plan, |config| config.interfaces.iter_mut().for_each(|it| it.has_link = linked));
+    let at = lease * 2 + rng.below(lease);
+    if linked {
+        plan.over.fill(Some(InterfaceId(0)));
+    } else {
+        plan.ops.push((at, cut_off(0)));
+    }
+    let (cut, sooner, later) = (rng.below(lease * 2), rng.below(lease / 5), rng.below(lease / 5));
+    plan.ops.push((at, Op::SwappedCables { who: node(1), interface: 0, cut, sooner, later, length: 0 }));
     plan
 }
 

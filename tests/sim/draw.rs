@@ -329,8 +329,10 @@ fn draw_service_fault(plan: &Plan, rng: &mut Rng) -> Op {
     let length = lasting(plan, rng);
     let interfaces = plan.configs[0].interfaces.len() as u64;
     let interface = u16::try_from(rng.below(interfaces.max(1))).unwrap_or(0);
-    if on_evidence(&plan.configs[0]) && rng.chance(300) {
-        return draw_loose_cable(plan, interface, rng);
+    if on_evidence(&plan.configs[0]) && rng.chance(500) {
+        let swapped = rng.chance(400);
+        let draw = if swapped { draw_swapped_cables } else { draw_loose_cable };
+        return draw(plan, interface, rng);
     }
     match rng.below(10) {
         0..6 => Op::Cable { who: any_node(plan, rng), interface, cut: rng.chance(500), length },
@@ -344,12 +346,17 @@ pub(crate) fn on_evidence(config: &Config) -> bool {
     config.nodes.len() == 2 && config.tiebreak.method == TiebreakMethod::Evidence
 }
 
-/// Cut until its holder has begun to ask and nearly given up, and whole for too short to be sure of a beat. A shorter cut,
-/// that ends before the first round was lost, is what the evidence of a first round cannot see.
+fn draw_swapped_cables(plan: &Plan, interface: u16, rng: &mut Rng) -> Op {
+    let lease = plan.lease();
+    let (cut, sooner, later) = (rng.below(lease * 3), rng.below(lease / 5), rng.below(lease / 5));
+    let length = lease + rng.below(lease * 2);
+    Op::SwappedCables { who: any_node(plan, rng), interface, cut, sooner, later, length }
+}
+
+/// Cut until its holder has nearly given up, and whole for too short to be sure of a beat.
 fn draw_loose_cable(plan: &Plan, interface: u16, rng: &mut Rng) -> Op {
-    let timing = plan.configs[0].timing;
-    let (warn, keepalive) = (timing.warntime.as_micros(), timing.keepalive.as_micros());
-    let cut = warn + keepalive + rng.below((plan.lease() - warn).max(1));
+    let keepalive = plan.configs[0].timing.keepalive.as_micros();
+    let cut = keepalive + rng.below(plan.lease());
     let whole = 200 + rng.below(keepalive * 3 / 2);
     let length = plan.lease() + rng.below(plan.lease() * 2);
     Op::LooseCable { who: any_node(plan, rng), interface, cut, whole, length, keeps: rng.chance(700) }

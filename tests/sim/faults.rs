@@ -86,6 +86,15 @@ pub(crate) enum Op {
         /// Pings are kept back in the meantime, here and from now on.
         keeps: bool,
     },
+    /// Cut behind the switch; when it is whole again, the next machine's is cut instead, so much sooner or later.
+    SwappedCables {
+        who: Who,
+        interface: u16,
+        cut: u64,
+        sooner: u64,
+        later: u64,
+        length: u64,
+    },
     TargetDown {
         length: u64,
     },
@@ -223,6 +232,7 @@ impl Op {
             Self::Cable { .. } => "cables cut behind the switch",
             Self::LooseCable { keeps: true, .. } => "loose cables, and pings kept back",
             Self::LooseCable { .. } => "loose cables",
+            Self::SwappedCables { .. } => "swapped cables",
             Self::TargetDown { .. } => "ping targets down",
             Self::ServiceSplit { .. } => "service networks split",
             Self::EvidenceLoss { .. } => "probes lost",
@@ -310,6 +320,7 @@ impl World {
             | Op::Quiet => self.apply_to_network(op.clone()),
             Op::Cable { .. }
             | Op::LooseCable { .. }
+            | Op::SwappedCables { .. }
             | Op::TargetDown { .. }
             | Op::ServiceSplit { .. }
             | Op::EvidenceLoss { .. }
@@ -399,6 +410,13 @@ impl World {
                 self.later(cut, Op::Plug { node, interface });
                 let again = Op::Cable { who: Who::Node(node), interface, cut: true, length };
                 self.later(cut + whole, again);
+            }
+            Op::SwappedCables { who, interface, cut, sooner, later, length } => {
+                let node = self.who(who);
+                self.set_cable(node, interface, Cable::Cut);
+                self.later(cut + sooner, Op::Plug { node, interface });
+                let other = Who::Node((node + 1) % self.machines.len());
+                self.later(cut + later, Op::Cable { who: other, interface, cut: true, length });
             }
             Op::Plug { node, interface } => self.set_cable(node, interface, Cable::Plugged),
             Op::TargetDown { length } => {

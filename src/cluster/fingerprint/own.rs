@@ -242,12 +242,25 @@ impl Taking<'_> {
         self.out.word(round_trip.0);
         self.out.count(watches.len());
         for (interface, watch) in watches {
-            let Watch { carrier, targets, active, begun, asked, pinged, whole_since, silent, answering } =
-                watch;
+            let Watch {
+                carrier,
+                targets,
+                active,
+                begun,
+                asked,
+                pinged,
+                whole_since,
+                seen_since,
+                missed,
+                told: _,
+                silent,
+                answering,
+            } = watch;
             self.out.word(u64::from(interface.0));
-            [*carrier, *targets, *active].into_iter().for_each(|flag| self.out.flag(flag));
+            [*carrier, *targets, *active, *missed].into_iter().for_each(|flag| self.out.flag(flag));
             self.maybe_past(*pinged, self.lease);
             self.maybe_past(*whole_since, self.lease);
+            self.maybe_past(*seen_since, self.lease);
             self.past(*begun, self.silence);
             self.out.count(asked.len());
             for Asked { round, at, beat_at, groups, ping, answered, closed } in asked {

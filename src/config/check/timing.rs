@@ -87,7 +87,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         [&timing.warntime, &timing.deadtime],
         "warntime must be shorter than deadtime",
         format!("{warntime} is not shorter than {deadtime}"),
-        "leave warntime out (it is half of deadtime), or write a shorter one: evidence is gathered in between".to_owned(),
+        "leave warntime out (it is half of deadtime), or write a shorter one: a peer is late before it is dead".to_owned(),
     );
     rule(
         deadtime <= initdead,
