@@ -21,11 +21,13 @@ impl Core {
         if !self.ready {
             return;
         }
+        let greets_first = self.greets_first();
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for group in groups {
             self.note_quiet(group);
             let Some(tenure) = self.groups.get(&group) else { continue };
             match tenure.state {
+                State::Idle if greets_first => {}
                 State::Idle => self.claim_if_wanted(group, fx),
                 State::Claiming { .. } => self.keep_claiming(group, fx),
                 State::Waiting { .. } | State::Starting { .. } | State::Held { .. } => {
@@ -34,6 +36,18 @@ impl Core {
                 State::Stopping { .. } | State::Blocked { .. } => {}
             }
         }
+    }
+
+    /// A voter that holds off grants at once what it has been shown, in a beat that hears it, not to be claimed (rule 10).
+    /// Such a beat of ours is due already; a claim that comes with it would wait for the end of the hold-off.
+    fn greets_first(&self) -> bool {
+        let greeted = |beat: &Beat| {
+            let heard = self.voice.last.as_ref().and_then(|last| last.heard.get(&beat.sender));
+            heard.is_some_and(|heard| heard.incarnation == beat.incarnation)
+        };
+        let mut waiting =
+            self.peers.values().filter_map(|peer| peer.live_beat()).filter(|beat| beat.flags.hold_off);
+        waiting.any(|beat| !greeted(beat))
     }
 
     fn claim_if_wanted(&mut self, group: GroupId, fx: &mut Effects) {
