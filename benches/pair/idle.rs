@@ -44,7 +44,8 @@ pub(crate) fn idle(options: &Options) -> Try<Report> {
         let mut rig = Rig::build(options, 1)?;
         rig.begin(*system)?;
         rig.hush();
-        clock::wait(Span::seconds(1));
+        // After a takeover addresses are announced again for five seconds.
+        clock::wait(Span::seconds(6));
         let before = NODES.map(|node| used(&mut rig, node));
         let began = clock::now();
         clock::wait(Span::seconds(options.seconds));

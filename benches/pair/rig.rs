@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use systole::lab::{
     Answer, Arrivals, Ears, Heard, Idle, Lab, Outcome, Passed, Plan, Probe, Program, Tap, Tapped, Work, clock,
 };
+use systole::net::lease::KernelLease;
 use systole::rng::Rng;
 use systole::time::Span;
 
@@ -151,6 +152,8 @@ impl Rig {
             for address in self.addresses.clone() {
                 machine.wipe(address)?;
             }
+            // What a crash leaves, so that it lets nothing through that is not held.
+            machine.space().run(|| KernelLease::open("systole").map(KernelLease::remove).is_ok());
         }
         Ok(())
     }

@@ -18,12 +18,12 @@ impl Figures {
 
     /// Median, least and most; what was never measured says so.
     pub(crate) fn show(&self) -> String {
-        match (self.0.get(self.0.len() / 2), self.0.first(), self.0.last()) {
-            (Some(median), Some(least), Some(most)) => {
-                format!("{} ({}-{})", short(*median), short(*least), short(*most))
-            }
-            _ => "not measured".to_owned(),
-        }
+        let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else {
+            return "not measured".to_owned();
+        };
+        let middle = [(self.0.len() - 1) / 2, self.0.len() / 2];
+        let median = middle.iter().map(|place| self.0[*place]).sum::<f64>() / 2.0;
+        format!("{} ({}-{})", short(median), short(*least), short(*most))
     }
 }
 

@@ -77,6 +77,10 @@ fn take_turn<T>(
         };
     }
     if ready {
+        // A daemon that was just started again is not ended before it stands: it would leave its rules behind.
+        if let Err(error) = rig.quiet(system) {
+            println!("{system}: the last run is not over: {error}");
+        }
         put_away(rig);
     }
     if let Ok(idle) = idle {
