@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::network::{Lab, Machine};
@@ -34,21 +34,31 @@ impl Lab {
     /// Starts a machine's daemon. It finds what an earlier one has left in its folders.
     pub fn start(&mut self, machine: &str, program: &Program) -> Result<(), LabError> {
         let folder = self.folder().join(machine);
-        let machine = self.machine_mut(machine)?;
-        let (state, run, log) = (folder.join("state"), folder.join("run"), folder.join("log"));
+        let (state, run) = (folder.join("state"), folder.join("run"));
         let ready = fs::create_dir_all(&state).and_then(|()| fs::create_dir_all(&run));
-        let log_file = ready.and_then(|()| File::options().create(true).append(true).open(&log));
-        let opened = log_file.and_then(|file| Ok((file.try_clone()?, file)));
-        let (output, errors) = opened.map_err(LabError::machine(format!("write to {}", folder.display())))?;
+        ready.map_err(LabError::machine(format!("write to {}", folder.display())))?;
         let mut command = Command::new(&program.path);
         command.args(&program.before).arg("run");
-        command.arg("--config").arg(&program.config).args(["--node", &machine.name]);
+        command.arg("--config").arg(&program.config).args(["--node", machine]);
         command.arg("--state-dir").arg(&state).arg("--run-dir").arg(&run);
+        self.launch(machine, command)
+    }
+
+    /// Starts any other program in the place of a machine's daemon. It stays in the foreground, and is killed and stopped
+    /// with all its processes; its words are kept in the same log.
+    pub fn launch(&mut self, machine: &str, mut command: Command) -> Result<(), LabError> {
+        let folder = self.folder().join(machine);
+        let machine = self.machine_mut(machine)?;
+        let log = folder.join("log");
+        let opened = fs::create_dir_all(&folder)
+            .and_then(|()| File::options().create(true).append(true).open(&log))
+            .and_then(|file| Ok((file.try_clone()?, file)));
+        let (output, errors) = opened.map_err(LabError::machine(format!("write to {}", folder.display())))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         // The keys that end the lab are not the daemon's.
         command.process_group(0);
-        let started = machine.space.spawn(command);
-        let child = started.map_err(LabError::machine(format!("start {}", program.path.display())))?;
+        let failed = LabError::machine(format!("start {}", command.get_program().display()));
+        let child = machine.space.spawn(command).map_err(failed)?;
         machine.daemon = Some(Daemon { child });
         Ok(())
     }
@@ -70,6 +80,18 @@ impl Machine {
     pub fn signal(&mut self, signal: Signal) -> Result<(), LabError> {
         let daemon = self.running()?;
         daemon.signal(signal).map_err(LabError::machine(format!("send {signal}")))
+    }
+
+    /// Sends the same to all processes of its daemon. One that is killed so has no time to say goodbye to its children,
+    /// which would then put things in order.
+    pub fn signal_all(&mut self, signal: Signal) -> Result<(), LabError> {
+        let daemon = self.running()?;
+        daemon.signal_all(signal).map_err(LabError::machine(format!("send {signal}")))
+    }
+
+    /// The number of its daemon's first process; its process group has the same.
+    pub fn pid(&mut self) -> Result<u32, LabError> {
+        Ok(self.running()?.child.id())
     }
 
     /// Kills its daemon without a word.
@@ -115,12 +137,19 @@ impl Daemon {
         let pid = i32::try_from(self.child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
         Ok(kill(Pid::from_raw(pid), signal)?)
     }
+
+    fn signal_all(&self, signal: Signal) -> io::Result<()> {
+        let group = i32::try_from(self.child.id()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(killpg(Pid::from_raw(group), signal)?)
+    }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It has ended already, or ends now; in either case it is waited for.
-        let _ = self.child.kill();
+        // It has ended already, or ends now; in either case it is waited for. Once it has been, its number may be another's.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.signal_all(Signal::SIGKILL);
+        }
         let _ = self.child.wait();
     }
 }

@@ -9,6 +9,7 @@
 //! | `daemon.rs` | starts daemons; kills, stops and continues them |
 //! | `echo.rs`, `web.rs` | what answers at an address: with the name of the machine that answered |
 //! | `probe.rs`, `ears.rs` | the client: asks five times a millisecond, and hears who announces and who answers |
+//! | `tap.rs`, `arrivals.rs` | when beats and announcements pass an interface, and when addresses come to a machine |
 //! | `outage.rs` | what the client noticed of a fault, from what it wrote down |
 //! | `stage.rs` | a cluster with a client that watches one address, and tells what it sees |
 //! | `demo.rs` | the pair that is shown, and what happens to it |
@@ -18,6 +19,7 @@
 //! It needs neither `ip` nor root, and leaves nothing behind: namespaces, interfaces and daemons go with the process.
 //! It never touches the network of the machine that it runs on.
 
+mod arrivals;
 pub mod clock;
 mod daemon;
 pub mod demo;
@@ -32,6 +34,7 @@ mod probe;
 mod relay;
 mod space;
 mod stage;
+mod tap;
 mod web;
 
 use std::io;
@@ -39,6 +42,7 @@ use std::io;
 use crate::net::route::RouteError;
 use crate::net::sysctl::SysctlError;
 
+pub use arrivals::{Arrival, Arrivals};
 pub use daemon::Program;
 pub use ears::{Ears, Heard};
 pub use load::{Busy, Idle};
@@ -49,6 +53,7 @@ pub use probe::{Answer, Probe};
 pub use relay::{BadCable, Fault};
 pub use space::{Space, Stop, Work, become_root, interrupts, is_root};
 pub use stage::{Seen, Stage};
+pub use tap::{Passed, Tap, Tapped};
 pub use web::fetch;
 
 /// Why the lab cannot do what it was asked to.

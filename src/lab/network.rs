@@ -305,6 +305,11 @@ impl Machine {
         self.ports.get_mut(network).ok_or_else(|| LabError::unknown(what(), [].iter()))
     }
 
+    /// The number of its interface on a network.
+    pub(super) fn index(&self, network: &str) -> Result<u32, LabError> {
+        Ok(self.port(network)?.index)
+    }
+
     /// The name of its interface on a network.
     pub fn interface(&self, network: &str) -> Result<&str, LabError> {
         Ok(&self.port(network)?.interface)
