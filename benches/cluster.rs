@@ -569,6 +569,7 @@ fn config(nodes: usize, groups: usize) -> Config {
         fences: Vec::new(),
         interfaces: vec![Interface { name: Some("eth0".into()), has_link: false }],
         groups: (0..groups).map(group).collect(),
+        notify: None,
     }
 }
 

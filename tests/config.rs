@@ -216,7 +216,7 @@ fn every_directive_of_heartbeat_is_in_the_reference() {
 const KEYS: &str = "haresources name keys keepalive warntime deadtime initdead arbiter interface unicast multicast \
     broadcast port ttl method ping enforce device timeout agent params nodes delay before before-tiebreak prefer only \
     failback failback-delay exclusive promise with after clones reach failure-window resource args warm monitor \
-    start-timeout stop-timeout";
+    start-timeout stop-timeout program events";
 
 #[test]
 fn every_key_is_in_the_reference_and_is_known() {

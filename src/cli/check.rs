@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{self, Config, LoadError, Report, Severity};
+use crate::daemon::machine;
 
 use super::connection::Daemon;
 use super::failure::finish;
+use super::firewall::{self, Firewall};
 use super::terminal::{complain, say, wants_colour};
 use super::{announce, peers};
 
@@ -33,6 +35,12 @@ pub struct Check {
     /// The interface for the spare address [default: the one in its network]
     #[arg(long, value_name = "NAME", requires = "announce")]
     pub interface: Option<String>,
+    /// Print the firewall's lines that the links of this configuration need, and nothing else
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = "nft", conflicts_with_all = ["peers", "announce"])]
+    pub firewall: Option<Firewall>,
+    /// Where this node's units and programs are looked for: an image that is mounted there
+    #[arg(long, value_name = "DIR", default_value = "/", conflicts_with_all = ["announce", "firewall"])]
+    pub root: PathBuf,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -47,7 +55,16 @@ impl Check {
         match config::load(&self.config) {
             Ok(loaded) => {
                 complain(&loaded.warnings.render(colour));
-                say(&summary(&loaded.config, &loaded.warnings));
+                if let Some(firewall) = self.firewall {
+                    say(&firewall::lines(&loaded.config, firewall));
+                    return ExitCode::SUCCESS;
+                }
+                let remarks = machine::remarks(&loaded.config, &self.root);
+                for remark in &remarks {
+                    complain(&format!("warning: on this machine {remark}\n"));
+                }
+                let warnings = loaded.warnings.count(Severity::Warning) + remarks.len();
+                say(&summary(&loaded.config, warnings));
                 if self.peers {
                     return finish(peers::check(&loaded.config, &self.daemon));
                 }
@@ -72,7 +89,7 @@ fn verdict(report: &Report, path: &str) -> String {
     format!("{path} cannot be used: {mistakes}, {warnings}. Mend the mistakes, and check again.\n")
 }
 
-fn summary(config: &Config, warnings: &Report) -> String {
+fn summary(config: &Config, warnings: usize) -> String {
     let arbiters = config.nodes.values().filter(|node| node.arbiter).count();
     let mut parts = vec![counted(config.nodes.len() - arbiters, "node")];
     if arbiters > 0 {
@@ -80,7 +97,7 @@ fn summary(config: &Config, warnings: &Report) -> String {
     }
     parts.push(counted(config.links.len(), "link"));
     parts.push(counted(config.groups.len(), "group"));
-    parts.push(counted(warnings.count(Severity::Warning), "warning"));
+    parts.push(counted(warnings, "warning"));
     format!("cluster {}: {}; deadtime {}\n", config.cluster, parts.join(", "), config.timing.deadtime)
 }
 

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod events;
 mod failure;
 pub mod fence_ack;
+pub mod firewall;
 mod handover;
 pub mod key;
 pub mod maintenance;

@@ -23,20 +23,28 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("watchdog", &["watchdog"]),
     ("fence", &["fences"]),
     ("group", &["interfaces", "groups"]),
+    ("notify", &["notify"]),
 ];
 
 impl Config {
     /// Equal for equal configurations, on every machine.
     pub fn digest(&self) -> u64 {
-        let all: Vec<u64> = self.section_digests().into_values().collect();
+        // What came later and is not written counts for nothing, so that a new version agrees with an old one.
+        let written = self.sections().into_values().filter(|fields| !fields.is_empty());
+        let all: Vec<u64> = written.map(|fields| hash(&Value::Array(fields))).collect();
         hash(&Value::from(all))
     }
 
     /// The digest of each section, by its name in `systole.toml`.
     pub fn section_digests(&self) -> BTreeMap<&'static str, u64> {
+        let sections = self.sections();
+        sections.into_iter().map(|(name, fields)| (name, hash(&Value::Array(fields)))).collect()
+    }
+
+    fn sections(&self) -> BTreeMap<&'static str, Vec<Value>> {
         let tree = self.tree();
         let section = |fields: &[&str]| fields.iter().filter_map(|field| tree.get(*field).cloned()).collect();
-        SECTIONS.iter().map(|(name, fields)| (*name, hash(&Value::Array(section(fields))))).collect()
+        SECTIONS.iter().map(|(name, fields)| (*name, section(fields))).collect()
     }
 
     /// What differs between two configurations, as paths into them; empty if nothing does.

@@ -46,6 +46,7 @@ pub(crate) struct Draft {
     pub(crate) watchdog: Option<DraftWatchdog>,
     pub(crate) fences: Vec<DraftFence>,
     pub(crate) groups: Vec<DraftGroup>,
+    pub(crate) notify: Option<DraftNotify>,
     pub(crate) lost: Lost,
 }
 
@@ -74,6 +75,7 @@ impl Draft {
             watchdog: None,
             fences: Vec::new(),
             groups: Vec::new(),
+            notify: None,
             lost: Lost::default(),
         }
     }
@@ -147,6 +149,16 @@ pub(crate) struct DraftFence {
     pub(crate) params: BTreeMap<String, Name>,
     pub(crate) nodes: Vec<Name>,
     pub(crate) delay: Span,
+}
+
+#[derive(Debug)]
+pub(crate) struct DraftNotify {
+    pub(crate) place: Place,
+    /// The path, and the arguments.
+    pub(crate) program: Vec<Name>,
+    /// `None`: not said.
+    pub(crate) events: Option<Vec<Name>>,
+    pub(crate) timeout: Option<Placed<Span>>,
 }
 
 #[derive(Debug)]

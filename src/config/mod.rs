@@ -24,6 +24,7 @@ mod load;
 mod model;
 mod monitor;
 mod nearest;
+pub mod notify;
 mod toml;
 mod values;
 

@@ -37,6 +37,23 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Groups, by id; instances of a cloned group are groups of their own.
     pub groups: BTreeMap<GroupId, Group>,
+    /// What is told of events. Left out of the JSON where it is not written: a file without it has the digest that it
+    /// always had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+}
+
+/// A program that is told what happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notify {
+    /// Its absolute path.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Of these kinds of events.
+    pub events: Vec<String>,
+    /// Longer, and it is killed.
+    pub timeout: Span,
 }
 
 /// `2 keepalive < deadtime`, `keepalive < warntime < deadtime <= initdead`.

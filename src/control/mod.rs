@@ -12,6 +12,7 @@ mod request;
 mod server;
 pub mod shape;
 mod socket;
+pub mod variables;
 pub mod watched;
 pub mod words;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::unix::pipe::Receiver;
@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::cluster::{Command, Event, Input, Stored};
 use crate::config::Config;
+use crate::control::variables;
 use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
@@ -26,7 +27,8 @@ use crate::types::{GroupId, InterfaceId};
 use super::beats::Told;
 use super::files::Places;
 use super::mailbox::Mailbox;
-use super::{supported, systemd};
+use super::notify::Notifier;
+use super::{machine, supported, systemd};
 
 /// So many alarms are shown at once; more of them say nothing that these don't.
 const ALARMS: usize = 16;
@@ -113,6 +115,7 @@ pub(super) struct OrdinaryThread {
     pub(super) places: Places,
     pub(super) inbox: Mailbox<Said>,
     pub(super) to_beats: Mailbox<Told>,
+    pub(super) notifier: Notifier,
     /// By what they are about.
     pub(super) alarms: BTreeMap<String, String>,
 }
@@ -140,6 +143,7 @@ impl OrdinaryThread {
                     for said in self.inbox.take() {
                         if self.hear(said) {
                             systemd::notify("STOPPING=1");
+                            self.notifier.finish().await;
                             return Ok(());
                         }
                     }
@@ -150,8 +154,9 @@ impl OrdinaryThread {
                     let (reply, _) = oneshot::channel();
                     self.reload(reply);
                 }
+                () = self.notifier.ended() => {}
                 _ = replace.recv() => {
-                    let why = super::reexec::replace(&self.config_path).await;
+                    let why = super::reexec::replace(&self.config_path, &mut self.notifier).await;
                     self.alarm("reexec".to_owned(), format!("this daemon goes on as it is: {why}"));
                 }
                 _ = tick.tick(), if watchdog.is_some() => {
@@ -218,8 +223,10 @@ impl OrdinaryThread {
         false
     }
 
-    fn log(&self, event: &Event) {
-        let line = Words::new(&self.names).event(event);
+    fn log(&mut self, event: &Event) {
+        let words = Words::new(&self.names);
+        let line = words.event(event);
+        self.notifier.tell(variables::Told::event(&words, event));
         if is_worrying(event) {
             warn!("{line}");
         } else {
@@ -233,7 +240,11 @@ impl OrdinaryThread {
 
     fn alarm(&mut self, about: String, what: String) {
         warn!("{what}");
-        if self.alarms.len() < ALARMS || self.alarms.contains_key(&about) {
+        let is_known = self.alarms.contains_key(&about);
+        if self.alarms.len() < ALARMS || is_known {
+            if !is_known {
+                self.notifier.tell(variables::Told::alarm(&what));
+            }
             self.alarms.insert(about, what);
         }
     }
@@ -310,11 +321,15 @@ impl OrdinaryThread {
         for line in super::changes(&self.config, &config) {
             info!("reload: {line}");
         }
+        for line in machine::remarks(&config, Path::new("/")) {
+            warn!("{line}");
+        }
         let mut names = config.clone();
         for (id, group) in &self.names.groups {
             names.groups.entry(*id).or_insert_with(|| group.clone());
         }
         self.names = Arc::new(names);
+        self.notifier.configure(&config);
         self.config = Arc::new(config);
         self.to_beats.post(Told::Configure(Arc::clone(&self.config), keys));
         Ok(())

@@ -7,6 +7,8 @@
 //! | `probes.rs` | evidence: asks the network, and says who answered |
 //! | `paths.rs` | whether a service network is dead on this side |
 //! | `desk.rs`, `systemd.rs` | the ordinary thread: log, disk, control socket, signals |
+//! | `notify.rs` | the program of `[notify]` |
+//! | `machine.rs` | what of this machine does not go with the configuration |
 //! | `reexec.rs` | a new version takes this one's place |
 //! | `files.rs` | what is kept in files, and the keys |
 //! | `mailbox.rs` | how the threads tell each other something without waiting |
@@ -20,7 +22,9 @@ mod clock;
 mod desk;
 mod files;
 mod gaps;
+pub mod machine;
 mod mailbox;
+mod notify;
 mod paths;
 mod probes;
 mod reexec;
@@ -29,7 +33,7 @@ mod vip;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -39,6 +43,7 @@ use tracing::{info, warn};
 use crate::beat::Phase;
 use crate::cluster::{Core, Effects, Memory, Start};
 use crate::config::{self, Config, Enforcement, LoadError};
+use crate::control::words::Words;
 use crate::control::{BindError, LeaseBy, Socket};
 use crate::net::announce::{Announcer, Pace};
 use crate::net::lease::{KernelLease, LeaseError};
@@ -55,6 +60,7 @@ use beats::{Beats, Told};
 use desk::Said;
 use files::{FileError, Places};
 use mailbox::Mailbox;
+use notify::Notifier;
 use vip::Vips;
 
 /// Above ordinary work and below what keeps the machine itself alive.
@@ -150,7 +156,10 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         warn!("memory is not locked ({error}): under memory pressure beats may be late");
     }
     let places = known.places.clone();
+    let names = Words::new(&known.config);
+    let notifier = Notifier::new(&known.config, names.node(known.node));
     let desk = desk::OrdinaryThread {
+        notifier,
         config_path: options.config.clone(),
         names: Arc::clone(&known.config),
         config: known.config,
@@ -200,6 +209,9 @@ impl Known {
         let config = Arc::new(loaded.config);
         let node = which_node(&config, options.node.as_deref())?;
         supported(&config)?;
+        for line in machine::remarks(&config, Path::new("/")) {
+            warn!("{line}");
+        }
         let (keys, warnings) = files::read_keys(&config.keys)?;
         for line in warnings.render(false).lines() {
             warn!("{line}");
@@ -379,6 +391,7 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
         ("the nodes are", old.nodes == new.nodes),
         ("the links are", old.links == new.links),
         ("the timing is", old.timing == new.timing),
+        ("what is told of events is", old.notify == new.notify),
     ] {
         if !same {
             lines.push(format!("{what} changed"));

@@ -11,11 +11,13 @@ use std::process::Command;
 use tokio::process;
 use tracing::info;
 
+use super::notify::Notifier;
+
 /// What the kernel writes behind the path of a program whose file was replaced.
 const REPLACED: &str = " (deleted)";
 
 /// Does not return if it succeeds; else says why it did not.
-pub(super) async fn replace(config: &Path) -> String {
+pub(super) async fn replace(config: &Path, notifier: &mut Notifier) -> String {
     let program = match std::env::current_exe() {
         Ok(path) => PathBuf::from(path.to_string_lossy().trim_end_matches(REPLACED)),
         Err(error) => return format!("its program cannot be found: {error}"),
@@ -30,6 +32,8 @@ pub(super) async fn replace(config: &Path) -> String {
         }
         Err(error) => return format!("{} cannot be run: {error}", program.display()),
     }
+    // The new version would not know what it is the parent of.
+    notifier.finish().await;
     info!("{} takes this daemon's place", program.display());
     let error = Command::new(&program).args(std::env::args_os().skip(1)).exec();
     format!("{} cannot be run: {error}", program.display())

@@ -1,10 +1,15 @@
 //! Every event in words and as data: with names, and in lines that a person reads.
 
+use std::collections::BTreeMap;
+
 use systole::beat::{Subject, Unfit, Wish};
 use systole::cluster::{
     Action, DownReason, Event, LossReason, Outcome, Reason, RefusedReason, StopReason, Unable, VotersRefused,
     Votes, WithdrawReason,
 };
+use systole::config::notify::{ALARM, KINDS};
+use systole::config::parse_toml;
+use systole::control::variables::Told;
 use systole::control::words::Words;
 use systole::time::Span;
 use systole::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId};
@@ -111,4 +116,84 @@ fn events_are_said_with_names_in_plain_words() {
     for (event, wanted) in of_nodes_and_claims().into_iter().chain(of_resources_and_orders()) {
         assert_eq!(words.event(&event), wanted);
     }
+}
+
+fn variables(event: &Event) -> (&'static str, BTreeMap<&'static str, String>) {
+    let world = World::new(PAIR);
+    let told = Told::event(&Words::new(&world.config), event);
+    (told.kind, told.variables.into_iter().collect())
+}
+
+/// The compiler knows that the kinds are whole in one place. The configuration, which stands below it, has them by hand.
+#[test]
+fn a_program_can_be_told_of_every_kind_of_event_and_of_no_other() {
+    let named = include_str!("../../src/control/data.rs")
+        .split("fn kind(")
+        .nth(1)
+        .unwrap()
+        .split("\n}")
+        .next()
+        .unwrap();
+    let kinds: Vec<&str> = named.split('"').skip(1).step_by(2).chain([ALARM]).collect();
+    assert!(kinds.len() > 30, "{kinds:?}");
+    assert_eq!(kinds, KINDS);
+    let page = include_str!("../../docs/control.md");
+    for kind in KINDS.iter().filter(|kind| **kind != ALARM) {
+        assert!(page.contains(&format!("`{kind}`")), "{kind} is not in docs/control.md");
+    }
+    let of_note =
+        parse_toml("a", &format!("{PAIR}\n[notify]\nprogram = \"/p\"\n")).unwrap().config.notify.unwrap();
+    let page = include_str!("../../docs/configuration.md").replace("\n  ", " ");
+    let listed = format!("- Of note are: {}.", of_note.events.join(", "));
+    assert!(page.contains(&listed), "docs/configuration.md does not say: {listed}");
+}
+
+#[test]
+fn a_program_reads_the_facts_of_an_event_in_its_environment() {
+    let is = |event: Event, wanted: &[(&str, &str)]| {
+        let (_, mut found) = variables(&event);
+        found.remove("SYSTOLE_FACTS");
+        found.remove("SYSTOLE_TEXT");
+        let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(found, wanted);
+    };
+    let to = Some(LB1);
+    is(
+        Event::Stopping { group: WEB, because: StopReason::Plan(Reason::Ordered), to },
+        &[
+            ("SYSTOLE_EVENT", "stopping"),
+            ("SYSTOLE_GROUP", "web"),
+            ("SYSTOLE_PEER", "lb1"),
+            ("SYSTOLE_REASON", "ordered"),
+            ("SYSTOLE_STATE", "stopping"),
+        ],
+    );
+    is(
+        Event::Stopping { group: WEB, because: StopReason::LeaseLost, to: None },
+        &[
+            ("SYSTOLE_EVENT", "stopping"),
+            ("SYSTOLE_GROUP", "web"),
+            ("SYSTOLE_REASON", "lease-lost"),
+            ("SYSTOLE_STATE", "stopping"),
+        ],
+    );
+    is(
+        Event::PeerDown { node: LB1, because: DownReason::Left },
+        &[
+            ("SYSTOLE_EVENT", "peer-down"),
+            ("SYSTOLE_PEER", "lb1"),
+            ("SYSTOLE_REASON", "left"),
+            ("SYSTOLE_STATE", "dead"),
+        ],
+    );
+    is(
+        Event::Fitness { group: WEB, unfit: None },
+        &[("SYSTOLE_EVENT", "fitness"), ("SYSTOLE_GROUP", "web"), ("SYSTOLE_STATE", "fit")],
+    );
+    is(Event::Ready, &[("SYSTOLE_EVENT", "ready")]);
+    let (_, found) = variables(&Event::Running { group: WEB, after: T });
+    assert_eq!(found["SYSTOLE_FACTS"], r#"{"after_us":12000,"group":"web"}"#);
+    assert_eq!(found["SYSTOLE_TEXT"], "web runs here, 12ms after it was won");
+    let alarm = Told::alarm("look\0here").variables;
+    assert_eq!(alarm, [("SYSTOLE_EVENT", "alarm".to_owned()), ("SYSTOLE_TEXT", "lookhere".to_owned())]);
 }

@@ -146,6 +146,7 @@ fn config(names: &[&str], arbiters: &[&str], change: impl FnOnce(&mut Config)) -
         fences: Vec::new(),
         interfaces: vec![Interface { name: Some("eth0".into()), has_link: false }],
         groups: BTreeMap::from([(GroupId::of("web"), group())]),
+        notify: None,
     };
     change(&mut config);
     config

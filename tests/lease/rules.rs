@@ -16,6 +16,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("an_interface_that_is_missing_stops_nothing_else", an_interface_that_is_missing_stops_nothing_else),
     ("a_clean_stop_leaves_what_others_have", a_clean_stop_leaves_what_others_have),
     ("an_address_of_two_groups_is_refused", an_address_of_two_groups_is_refused),
+    (
+        "nft_takes_the_lines_that_check_prints_for_a_firewall",
+        nft_takes_the_lines_that_check_prints_for_a_firewall,
+    ),
     ("who_may_not_is_told_what_to_do", who_may_not_is_told_what_to_do),
 ];
 
@@ -37,6 +41,25 @@ fn nft_reads_the_rules_as_they_are_meant() {
     lease.raise(MAIL, Span::seconds(3_000)).unwrap();
     let held = nft("list set ip6 systole held");
     assert!(held.contains("elements = { fd09::102 timeout 50m expires "), "{held}");
+}
+
+/// What goes out stands there in comments, and must be right as well.
+fn nft_takes_the_lines_that_check_prints_for_a_firewall() {
+    let lines = include_str!("../cli/firewall/links.nft");
+    let rules = lines.lines().filter_map(|line| {
+        let rule = line.trim_start_matches("# ");
+        rule.starts_with("insert rule ").then_some(rule)
+    });
+    nft("add table inet filter; add chain inet filter input; add chain inet filter output");
+    let mut count = 0;
+    for rule in rules {
+        nft(rule);
+        count += 1;
+    }
+    assert_eq!((count, list().matches(" accept").count()), (22, 22), "{}", list());
+    assert!(
+        list().contains("iifname \"eth0\" ip saddr { 192.168.232.10, 192.168.232.11 } udp dport 694 accept")
+    );
 }
 
 fn only_the_families_that_have_addresses_are_touched() {

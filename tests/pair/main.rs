@@ -6,7 +6,9 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "in a test a panic is the message")]
 
 mod faults;
+mod groups;
 mod mistakes;
+mod notify;
 mod orders;
 mod pair;
 mod split;
@@ -41,6 +43,13 @@ tests! {
         a_move_is_done_when_the_command_ends,
         a_reload_does_not_touch_what_stays,
         a_new_version_in_place_keeps_the_address;
+    groups:
+        a_group_goes_where_the_one_goes_that_it_is_with,
+        a_group_waits_for_its_failback_delay_and_one_without_failback_stays;
+    notify:
+        a_hand_over_is_told_on_both_nodes_in_the_order_in_which_it_happened,
+        a_program_that_hangs_delays_nothing_and_does_not_outlive_a_stop,
+        a_program_that_is_missing_is_named_and_a_reload_brings_another;
     split:
         a_dead_heartbeat_network_moves_nothing_and_is_an_alarm,
         an_arbiter_decides_whoever_is_cut_off;

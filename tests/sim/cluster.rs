@@ -147,6 +147,7 @@ pub(crate) fn draw_config(shape: &Shape, rng: &mut Rng) -> Config {
             .map(|place| Interface { name: None, has_link: shape.link_over_service && place == 0 })
             .collect(),
         groups: BTreeMap::new(),
+        notify: None,
     };
     for place in 0..shape.groups {
         draw_group(&mut config, shape, place, rng);

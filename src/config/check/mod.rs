@@ -7,6 +7,7 @@ mod groups;
 mod links;
 mod names;
 mod nodes;
+mod notify;
 mod resources;
 mod rounds;
 mod safety;
@@ -27,5 +28,6 @@ pub(super) fn build(draft: &Draft, findings: &mut Findings) -> Option<Config> {
     service::check(draft, findings);
     safety::check(draft, findings);
     evidence::check(draft, findings);
+    notify::check(draft, findings);
     (!findings.refuse()).then(|| assemble::assemble(draft))
 }

@@ -12,6 +12,7 @@ pub(super) const TOP: &[&str] = &[
     "watchdog",
     "fence",
     "voters",
+    "notify",
     "group",
 ];
 /// `[cluster]`
@@ -32,6 +33,8 @@ pub(super) const WATCHDOG: &[&str] = &["device", "timeout"];
 pub(super) const FENCE: &[&str] = &["agent", "params", "nodes", "delay"];
 /// `[voters]`
 pub(super) const VOTERS: &[&str] = &["before", "before-tiebreak"];
+/// `[notify]`
+pub(super) const NOTIFY: &[&str] = &["program", "events", "timeout"];
 /// `[group.NAME]`
 pub(super) const GROUP: &[&str] = &[
     "prefer",
@@ -66,6 +69,7 @@ pub(super) fn home(key: &str) -> Option<&'static str> {
         (WATCHDOG, "in [watchdog]"),
         (FENCE, "in [fence.NAME]"),
         (VOTERS, "in [voters]"),
+        (NOTIFY, "in [notify]"),
         (GROUP, "in [group.NAME]"),
         (RESOURCE, "in [[group.NAME.resource]]"),
         (MONITOR, "in a resource's `monitor = { … }`"),

@@ -6,6 +6,7 @@
 mod cluster;
 mod group;
 mod known;
+mod notify;
 mod safety;
 mod short;
 mod table;
@@ -54,6 +55,7 @@ pub(super) fn read(file: usize, text: &str, findings: &mut Findings) -> Option<D
     let mut draft = Draft::new(Dialect::Toml, PathBuf::from(KEYS));
     cluster::read(&top, &mut draft, findings);
     safety::read(&top, &mut draft, findings);
+    draft.notify = notify::read(&top, findings);
     if let Some(lines) = top.raw_text("haresources", findings) {
         short::read(text, lines, &mut draft, findings);
     }

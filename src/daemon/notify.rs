@@ -1,0 +1,432 @@
+//! The program of `[notify]`: run for one event after the other, in the order in which they happened.
+//!
+//! It is a stranger's program, and may hang, fork, write without end or be gone. So it is started from a thread that nobody
+//! waits for, it is killed with its whole process group when its time is over, and what waits for it is bounded. Nothing of
+//! the daemon waits for it but a stop, and that briefly.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::{self, Receiver};
+use tokio::process::{Child, Command};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::config::{Config, Notify};
+use crate::control::variables::Told;
+
+use super::machine;
+
+/// So many events wait for the program. One more, and the oldest is not told: how things are now matters more than how
+/// they came to be so, which the journal keeps.
+const WAITING: usize = 64;
+
+/// A stop, and a new version that takes this one's place, wait so long for what is not told yet. Mail is faster; and
+/// whoever stops a daemon sits in front of it.
+const LAST: Duration = Duration::from_secs(3);
+
+/// So many lines of one run go to the log, each cut off here: a program must not push out what the daemon has to say.
+const LINES: usize = 20;
+const LINE_BYTES: usize = 500;
+
+/// What the program wrote before it ended is in the pipe already, and is read at once; what it left running in the
+/// background may hold the pipe open for ever.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// What systemd tells the daemon is not for its children, who would speak in its name or take its log for their own.
+const NOT_INHERITED: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "JOURNAL_STREAM"];
+
+/// The program, and what it is still to be told.
+#[derive(Debug)]
+pub(super) struct Notifier {
+    notify: Option<Arc<Notify>>,
+    cluster: String,
+    node: String,
+    waiting: VecDeque<Told>,
+    /// Dropped since it was last said.
+    dropped: usize,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Notifier {
+    pub(super) fn new(config: &Config, node: String) -> Self {
+        Self {
+            notify: config.notify.clone().map(Arc::new),
+            cluster: config.cluster.clone(),
+            node,
+            waiting: VecDeque::new(),
+            dropped: 0,
+            running: None,
+        }
+    }
+
+    /// From the next run on. What runs now ends as it was begun.
+    pub(super) fn configure(&mut self, config: &Config) {
+        self.notify = config.notify.clone().map(Arc::new);
+        if self.notify.is_none() {
+            self.waiting.clear();
+            self.dropped = 0;
+        }
+    }
+
+    /// Tells the program of this, when it has been told of all before, and if it is to be told at all.
+    pub(super) fn tell(&mut self, told: Told) {
+        let Some(notify) = &self.notify else { return };
+        if !notify.events.iter().any(|kind| kind == told.kind) {
+            return;
+        }
+        if self.waiting.len() == WAITING {
+            self.waiting.pop_front();
+            self.dropped += 1;
+        }
+        self.waiting.push_back(told);
+        self.next();
+    }
+
+    /// Returns when a run has ended, and the next has begun; else never. It may be dropped at any time.
+    pub(super) async fn ended(&mut self) {
+        match &mut self.running {
+            // It returns nothing, and a panic has ended the daemon.
+            Some(running) => drop(running.await),
+            None => pending().await,
+        }
+        self.running = None;
+        self.next();
+    }
+
+    /// Lets the program hear the last of it, for a short while; then it is killed.
+    pub(super) async fn finish(&mut self) {
+        let all = async {
+            while self.running.is_some() {
+                self.ended().await;
+            }
+        };
+        if timeout(LAST, all).await.is_ok() {
+            return;
+        }
+        if let Some(running) = self.running.take() {
+            running.abort();
+            drop(running.await);
+        }
+        let untold = self.waiting.len();
+        warn!(
+            "the program of [notify] is not waited for: it is killed, and {untold} more events are not told"
+        );
+        self.waiting.clear();
+    }
+
+    fn next(&mut self) {
+        let Some(notify) = self.notify.as_ref().filter(|_| self.running.is_none()) else { return };
+        let Some(told) = self.waiting.pop_front() else { return };
+        if self.dropped > 0 {
+            let (program, dropped) = (notify.program.display(), self.dropped);
+            warn!(
+                "{program} is slower than what happens: it was not told of {dropped} events, the oldest that waited"
+            );
+            self.dropped = 0;
+        }
+        let mut variables = told.variables;
+        variables.push(("SYSTOLE_CLUSTER", self.cluster.clone()));
+        variables.push(("SYSTOLE_NODE", self.node.clone()));
+        self.running = Some(tokio::spawn(run(Arc::clone(notify), told.kind, variables)));
+    }
+}
+
+/// One run, with a word on it if it went wrong.
+async fn run(notify: Arc<Notify>, kind: &'static str, variables: Vec<(&'static str, String)>) {
+    let program = notify.program.display();
+    let why = match attempt(&notify, variables).await {
+        Ok(status) if status.success() => return,
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, signal) => format!("ended by signal {}", signal.unwrap_or_default()),
+        },
+        Err(why) => why,
+    };
+    warn!("{program} has failed at `{kind}`: {why}");
+}
+
+async fn attempt(notify: &Notify, variables: Vec<(&'static str, String)>) -> Result<ExitStatus, String> {
+    let failed = |error: io::Error| format!("it cannot be run: {error}");
+    let (sender, receiver) = pipe::pipe().map_err(failed)?;
+    let output = sender.into_blocking_fd().map_err(failed)?;
+    let mut command = Command::new(&notify.program);
+    command.args(&notify.args).envs(variables).process_group(0);
+    for name in NOT_INHERITED {
+        command.env_remove(name);
+    }
+    let errors = output.try_clone().map_err(failed)?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    let program = notify.program.clone();
+    // A file system that hangs would hold up whoever starts a program from it.
+    let started = spawn_blocking(move || match machine::fault(&program, Path::new("/")) {
+        Some(fault) => Err(fault),
+        None => command.spawn().map_err(|error| format!("it cannot be run: {error}; look at its first line")),
+    });
+    let mut child = started.await.map_err(|error| error.to_string())??;
+    let mut group = ProcessGroup::of(&child);
+    let mut output = Output::new(notify.program.display().to_string());
+    let limit = Duration::from_micros(notify.timeout.as_micros());
+    let ended = timeout(limit, listen(&mut child, receiver, &mut output)).await;
+    output.end();
+    let Ok(status) = ended else {
+        drop(group);
+        // It is killed: that is a matter of moments.
+        let _ = child.wait().await;
+        return Err(format!(
+            "it took longer than {}, and was killed with all that it had started",
+            notify.timeout
+        ));
+    };
+    group.0 = None;
+    status.map_err(failed)
+}
+
+/// Waits for its end, and reads what it says meanwhile.
+async fn listen(child: &mut Child, mut pipe: Receiver, output: &mut Output) -> io::Result<ExitStatus> {
+    let mut buffer = [0; 4096];
+    let mut open = true;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status,
+            read = pipe.read(&mut buffer), if open => open = output.take(&buffer, read),
+        }
+    };
+    let rest = async {
+        while open {
+            let read = pipe.read(&mut buffer).await;
+            open = output.take(&buffer, read);
+        }
+    };
+    // Whoever holds the pipe open beyond that is not listened to.
+    let _ = timeout(LAST_WORDS, rest).await;
+    status
+}
+
+/// What a program has started and is not over, which ends when this is dropped.
+struct ProcessGroup(Option<Pid>);
+
+impl ProcessGroup {
+    fn of(child: &Child) -> Self {
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        Self(pid.map(Pid::from_raw))
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // Gone already is as good.
+            let _ = killpg(leader, Signal::SIGKILL);
+        }
+    }
+}
+
+/// What a run says, on its way to the log.
+struct Output {
+    program: String,
+    line: Vec<u8>,
+    lines: usize,
+}
+
+impl Output {
+    fn new(program: String) -> Self {
+        Self { program, line: Vec::new(), lines: 0 }
+    }
+
+    /// Whether more can come.
+    fn take(&mut self, buffer: &[u8], read: io::Result<usize>) -> bool {
+        let read = buffer.get(..read.unwrap_or(0)).unwrap_or_default();
+        for byte in read {
+            match byte {
+                b'\n' => self.say(),
+                byte if self.line.len() < LINE_BYTES => self.line.push(*byte),
+                _ => {}
+            }
+        }
+        !read.is_empty()
+    }
+
+    fn say(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        self.lines += 1;
+        if self.lines <= LINES {
+            let line = String::from_utf8_lossy(&line).replace(char::is_control, " ");
+            info!("{}: {}", self.program, line.trim_end());
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.line.is_empty() {
+            self.say();
+        }
+        if let Some(more @ 1..) = self.lines.checked_sub(LINES) {
+            info!("{}: {more} more lines are left out", self.program);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::future::Future;
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::config::parse_toml;
+    use crate::time::Span;
+
+    /// Longer than anything takes, on any machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A log that a test can read.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Runs a shell's text for each event; what stands in the file that it knows as `$0`, and the log.
+    fn told<F: Future<Output = ()>>(
+        script: &str,
+        limit_ms: u64,
+        test: impl FnOnce(Notifier, PathBuf) -> F,
+    ) -> (String, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("said");
+        let text = "[node.lb0]\n[link.lan]\ninterface = \"eth0\"\nbroadcast = true\n";
+        let mut config = parse_toml("a.toml", text).unwrap_or_else(|report| panic!("{report}")).config;
+        config.notify = Some(Notify {
+            program: "/bin/sh".into(),
+            args: vec!["-c".to_owned(), script.to_owned(), file.to_str().unwrap().to_owned()],
+            events: vec!["running".to_owned(), "released".to_owned()],
+            timeout: Span::millis(limit_ms),
+        });
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let notifier = Notifier::new(&config, "lb0".to_owned());
+            let all = runtime.block_on(async { timeout(PATIENCE, test(notifier, file.clone())).await });
+            assert!(all.is_ok(), "in vain");
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        (fs::read_to_string(&file).unwrap_or_default(), log)
+    }
+
+    fn event(kind: &'static str, group: &str) -> Told {
+        Told {
+            kind,
+            variables: vec![("SYSTOLE_EVENT", kind.to_owned()), ("SYSTOLE_GROUP", group.to_owned())],
+        }
+    }
+
+    async fn all_told(notifier: &mut Notifier) {
+        while notifier.running.is_some() {
+            notifier.ended().await;
+        }
+    }
+
+    #[test]
+    fn it_is_told_of_one_event_after_the_other_and_of_none_that_was_not_asked_for() {
+        let script = "echo $SYSTOLE_EVENT $SYSTOLE_GROUP $SYSTOLE_NODE $SYSTOLE_CLUSTER >> $0; sleep 0.05; echo . >> $0";
+        let (said, log) = told(script, 30_000, |mut notifier, _| async move {
+            notifier.tell(event("running", "a"));
+            notifier.tell(event("planned", "a"));
+            notifier.tell(event("released", "a"));
+            notifier.tell(event("running", "b"));
+            all_told(&mut notifier).await;
+        });
+        assert_eq!(said, "running a lb0 systole\n.\nreleased a lb0 systole\n.\nrunning b lb0 systole\n.\n");
+        assert_eq!(log, "");
+    }
+
+    #[test]
+    fn one_that_hangs_is_killed_with_all_that_it_started_and_the_next_is_run() {
+        let script = "[ $SYSTOLE_GROUP = b ] && exit 3; sleep 1000 & echo $! >> $0; wait";
+        let (said, log) = told(script, 300, |mut notifier, _| async move {
+            notifier.tell(event("running", "a"));
+            notifier.tell(event("running", "b"));
+            all_told(&mut notifier).await;
+        });
+        assert!(log.contains("/bin/sh has failed at `running`: it took longer than 300ms"), "{log}");
+        assert!(log.contains("/bin/sh has failed at `running`: exit code 3"), "{log}");
+        // Nobody may be there to bury it, so a dead one may still have its number.
+        let state = fs::read_to_string(format!("/proc/{}/stat", said.trim())).unwrap_or_default();
+        let is_over = state.is_empty() || state.contains(") Z ") || state.contains(") X ");
+        assert!(is_over, "{state}");
+    }
+
+    #[test]
+    fn where_too_much_waits_the_oldest_is_dropped_and_the_log_says_how_many() {
+        let (said, log) =
+            told("echo $SYSTOLE_GROUP >> $0; sleep 0.01", 30_000, |mut notifier, _| async move {
+                for number in 0..WAITING + 4 {
+                    notifier.tell(event("running", &number.to_string()));
+                }
+                assert_eq!((notifier.waiting.len(), notifier.dropped), (WAITING, 3));
+                all_told(&mut notifier).await;
+            });
+        // The first ran already.
+        let expected: Vec<String> =
+            [0].into_iter().chain(4..WAITING + 4).map(|number| number.to_string()).collect();
+        assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+        assert!(log.contains("it was not told of 3 events, the oldest that waited"), "{log}");
+    }
+
+    #[test]
+    fn what_it_says_is_in_the_log_in_measure_and_what_it_leaves_behind_holds_nobody_up() {
+        let script = "printf 'one\\n\\033[31mtwo\\n'; echo three >&2; sleep 1000 & for i in $(seq 30); do echo $i; done";
+        let (_, log) = told(script, 30_000, |mut notifier, _| async move {
+            notifier.tell(event("running", "a"));
+            all_told(&mut notifier).await;
+        });
+        assert!(log.contains("/bin/sh: one\n") && log.contains("/bin/sh:  [31mtwo\n"), "{log}");
+        assert!(log.contains("/bin/sh: three\n") && log.contains("/bin/sh: 17\n"), "{log}");
+        assert!(!log.contains("/bin/sh: 18\n") && log.contains("13 more lines are left out"), "{log}");
+        assert!(!log.contains("failed"), "{log}");
+    }
+
+    #[test]
+    fn a_stop_waits_briefly_for_the_last_and_no_longer() {
+        let (said, log) =
+            told("sleep 0.2; echo $SYSTOLE_GROUP >> $0", 30_000, |mut notifier, _| async move {
+                notifier.tell(event("running", "a"));
+                notifier.tell(event("released", "a"));
+                notifier.finish().await;
+            });
+        assert_eq!((said.as_str(), log.as_str()), ("a\na\n", ""));
+        let (said, log) =
+            told("echo $$ >> $0; exec sleep 1000", 1_000_000, |mut notifier, file| async move {
+                notifier.tell(event("running", "a"));
+                notifier.tell(event("released", "a"));
+                while !file.exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                notifier.finish().await;
+            });
+        assert!(log.contains("it is killed, and 1 more events are not told"), "{log}");
+        let state = fs::read_to_string(format!("/proc/{}/stat", said.trim())).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z ") || state.contains(") X "), "{state}");
+    }
+}
