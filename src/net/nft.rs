@@ -15,7 +15,7 @@ use nix::sys::socket::{NetlinkAddr, getsockname, setsockopt, sockopt};
 use crate::time::Span;
 use crate::types::GroupId;
 
-use super::netlink::{ACK, CREATE, Message, Nest, Netlink, Protocol, attribute, attributes};
+use super::netlink::{ACK, CREATE, EXCLUSIVE, Message, Nest, Netlink, Protocol, attribute, attributes};
 
 /// `NFNL_SUBSYS_NFTABLES`: the upper half of every message's kind.
 pub(super) const SUBSYSTEM: u16 = 10;
@@ -319,6 +319,10 @@ pub struct Batch {
 impl Batch {
     fn push(&mut self, kind: u16, step: Step, fill: impl FnOnce(Message) -> Message) {
         let flags = if matches!(kind, NEW_RULE) { CREATE | APPEND } else { CREATE };
+        self.push_with(kind, flags, step, fill);
+    }
+
+    fn push_with(&mut self, kind: u16, flags: u16, step: Step, fill: impl FnOnce(Message) -> Message) {
         let message = message(kind, flags, step.family()).text(TABLE, &self.table);
         self.messages.push(fill(message));
         self.steps.push(step);
@@ -389,24 +393,30 @@ impl Batch {
 
     /// Adds the elements; in a set whose elements run out, for so many milliseconds. One that is there stays as it is.
     pub fn add(&mut self, family: Family, set: &'static str, keys: &[Key], timeout_ms: Option<u64>) {
-        self.elements(NEW_ELEMENT, family, set, keys, timeout_ms);
+        self.elements(NEW_ELEMENT, CREATE, family, set, keys, timeout_ms);
+    }
+
+    /// Adds the elements for so many milliseconds; one that is there fails the whole batch with EEXIST.
+    pub fn add_new(&mut self, family: Family, set: &'static str, keys: &[Key], timeout_ms: u64) {
+        self.elements(NEW_ELEMENT, CREATE | EXCLUSIVE, family, set, keys, Some(timeout_ms));
     }
 
     /// Deletes the elements; one that is not there fails the whole batch with ENOENT.
     pub fn delete(&mut self, family: Family, set: &'static str, keys: &[Key]) {
-        self.elements(DELETE_ELEMENT, family, set, keys, None);
+        self.elements(DELETE_ELEMENT, CREATE, family, set, keys, None);
     }
 
     fn elements(
         &mut self,
         kind: u16,
+        flags: u16,
         family: Family,
         set: &'static str,
         keys: &[Key],
         timeout_ms: Option<u64>,
     ) {
         for keys in keys.chunks(ELEMENTS_A_MESSAGE) {
-            self.push(kind, Step::Elements(family, set), |message| {
+            self.push_with(kind, flags, Step::Elements(family, set), |message| {
                 message.text(NAME, set).nest(ELEMENTS, |list| {
                     for key in keys {
                         list.nest(ITEM, |element| {
