@@ -13,9 +13,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use nix::poll::{PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, gettid};
+use systole::net::announce::{Announcer, Pace};
+use systole::net::frame::Interface;
 use systole::net::lease::{KernelLease, Renewed};
+use systole::net::route::{AT_ONCE, Address, Route};
 use systole::net::watch::LeaseWatch;
 use systole::time::Span;
 use systole::types::GroupId;
@@ -30,7 +34,7 @@ const PACKETS: u32 = 20_000;
 fn main() {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     unshare(CloneFlags::CLONE_NEWNET).expect("this needs root");
-    let sections: [(&str, fn()); 2] = [("calls", calls), ("packets", packets)];
+    let sections: [(&str, fn()); 3] = [("calls", calls), ("packets", packets), ("takeover", takeover)];
     for (name, run) in sections {
         if wanted.as_deref().is_none_or(|wanted| wanted == name) {
             println!("\n## {name}\n");
@@ -42,8 +46,6 @@ fn main() {
 /// The time of one transaction, by the number of addresses; and beside a watch, for whom the kernel makes events.
 fn calls() {
     println!("| addresses | watched | call | median, us | most, us |\n| --- | --- | --- | --- | --- |");
-    let four = |count: u32| (0..count).map(|at| Ipv4Addr::from(0x0a0a_0000 + at).into()).collect::<Vec<_>>();
-    let six = |at: u32| IpAddr::from(Ipv6Addr::from((0xfd0a_u128 << 112) + u128::from(at)));
     for (name, addresses) in [
         ("1 IPv4", four(1)),
         ("1 IPv6", vec![six(0)]),
@@ -65,6 +67,14 @@ fn calls() {
     }
 }
 
+fn four(count: u32) -> Vec<IpAddr> {
+    (1..=count).map(|at| Ipv4Addr::from(0x0a0a_0000 + at).into()).collect()
+}
+
+fn six(at: u32) -> IpAddr {
+    Ipv6Addr::from((0xfd0a_u128 << 112) + 1 + u128::from(at)).into()
+}
+
 /// Microseconds of each raise, renewal and drop, the quickest first.
 fn time_calls(lease: &mut KernelLease) -> [Vec<f64>; 3] {
     let length = Span::seconds(60);
@@ -81,6 +91,84 @@ fn time_calls(lease: &mut KernelLease) -> [Vec<f64>; 3] {
         times[2].push(start.elapsed().as_secs_f64() * 1e6);
     }
     times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    times
+}
+
+/// What a holder does when it has won, as the daemon does it: the lease, the addresses, the announcements. Milliseconds
+/// from the beginning.
+fn takeover() {
+    let _far = cable();
+    let mut route = Route::open().unwrap();
+    let link = route.link("v0").unwrap();
+    let interface = Interface {
+        index: link.index,
+        name: "v0".into(),
+        mac: link.mac.unwrap(),
+        link_local: None,
+        forwards: false,
+    };
+    println!("| addresses | raised | first announced | last added | last announced | and in both forms |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for (name, addresses) in [
+        ("1 IPv4", four(1)),
+        ("100 IPv4", four(100)),
+        ("500 IPv4", four(500)),
+        ("500 IPv6", (0..500).map(six).collect()),
+    ] {
+        let mut lease = KernelLease::open("systole").unwrap();
+        lease.install(&BTreeMap::from([(GROUP, addresses.clone())]), &["v0".to_owned()]).unwrap();
+        let mut rounds: Vec<[f64; 5]> =
+            (0..ROUNDS).map(|_| one_takeover(&mut lease, &mut route, &interface, &addresses)).collect();
+        let mut median = |at: usize| {
+            rounds.sort_by(|one, other| one[at].total_cmp(&other[at]));
+            rounds[ROUNDS / 2][at]
+        };
+        let medians: Vec<String> = (0..5).map(|at| format!("{:.2}", median(at))).collect();
+        println!("| {name} | {} |", medians.join(" | "));
+        lease.remove().unwrap();
+    }
+}
+
+fn one_takeover(
+    lease: &mut KernelLease,
+    route: &mut Route,
+    interface: &Interface,
+    addresses: &[IpAddr],
+) -> [f64; 5] {
+    let mut announcer = Announcer::new(Pace { repeats: Vec::new(), ..Pace::default() });
+    let prefix = |address: &IpAddr| if address.is_ipv4() { 16 } else { 64 };
+    let placed: Vec<Address> =
+        addresses.iter().map(|address| Address::new(interface.index, *address, prefix(address))).collect();
+    let start = Instant::now();
+    let now = || Span::micros(u64::try_from(start.elapsed().as_micros()).unwrap());
+    let mut times = [0.0; 5];
+    let mut note = |at: usize| times[at] = start.elapsed().as_secs_f64() * 1e3;
+    lease.raise(GROUP, Span::seconds(60)).unwrap();
+    note(0);
+    let mut frames = 0;
+    for some in placed.chunks(AT_ONCE) {
+        assert!(route.add_addresses(some).unwrap().is_empty());
+        note(2);
+        let here: Vec<_> = some.iter().map(|placed| (interface.clone(), placed.address)).collect();
+        announcer.add(GROUP, &here, now());
+        let sent = announcer.run(now()).frames;
+        if frames == 0 {
+            note(1);
+        }
+        frames += sent;
+    }
+    while let Some(due) = announcer.next_due() {
+        if frames < addresses.len() as u64 {
+            note(3);
+        }
+        // As the daemon waits: in whole milliseconds, rounded up.
+        let milliseconds = (due - now()).as_micros().div_ceil(1_000);
+        poll(&mut [], PollTimeout::try_from(milliseconds).unwrap()).unwrap();
+        frames += announcer.run(now()).frames;
+    }
+    note(4);
+    lease.drop_lease(GROUP).unwrap();
+    assert!(route.delete_addresses(&placed).unwrap().is_empty());
     times
 }
 

@@ -29,7 +29,7 @@ use super::beats::{Told, Trouble};
 use super::clock;
 use super::desk::Said;
 use super::mailbox::{Mailbox, Outbox};
-use super::vip::{Placed, VipError, Vips};
+use super::vip::{Place, Placed, VipError, Vips};
 
 /// After a link changed, its carrier is looked at so often, and for so long: the kernel holds further events back for up
 /// to a second.
@@ -246,7 +246,7 @@ impl Addresses {
             let length = until - before - allowed;
             let done = match attempt {
                 0 => set(lease, group, length),
-                _ => lease.raise(group, length).map(|()| Renewed::Stands),
+                _ => lease.renew(group, length),
             };
             let took = clock::now().boot - before;
             match done {
@@ -312,11 +312,7 @@ impl Addresses {
     fn run_agent(&mut self, ticket: Ticket, action: Action, resource: &Resource) -> Outcome {
         let place = (ticket.group, ticket.resource);
         let done = match action {
-            Action::Start => self.vips.start(place, resource).map(|placed| {
-                self.announce(ticket.group, &placed);
-                self.listen();
-                Outcome::Done
-            }),
+            Action::Start => self.start(place, resource),
             Action::Stop => {
                 self.announcer.cancel(ticket.group);
                 let stopped = self.vips.stop(place, resource).map(|()| Outcome::Done);
@@ -339,17 +335,24 @@ impl Addresses {
         })
     }
 
-    fn announce(&mut self, group: GroupId, placed: &[Placed]) {
-        let addresses: Vec<(Interface, IpAddr)> =
-            placed.iter().map(|placed| (placed.interface.clone(), placed.address.address)).collect();
-        let now = clock::now().boot;
-        self.announcer.announce(group, &addresses, now);
-        self.announcer.run(now);
+    /// Each part of the addresses is announced while the next is added.
+    fn start(&mut self, place: Place, resource: &Resource) -> Result<Outcome, VipError> {
+        let Self { vips, announcer, to_desk, .. } = self;
+        vips.start(place, resource, |some| {
+            let now = clock::now().boot;
+            announcer.add(place.0, &spoken(some), now);
+            for failure in announcer.run(now).failures {
+                to_desk.keep(Said::Alarm(failure.to_string()));
+            }
+        })?;
+        self.listen();
+        Ok(Outcome::Done)
     }
 
     fn announce_group(&mut self, group: GroupId) {
-        let placed: Vec<Placed> = self.vips.of(group).cloned().collect();
-        self.announce(group, &placed);
+        let now = clock::now().boot;
+        self.announcer.announce(group, &spoken(self.vips.of(group)), now);
+        self.announce_due(now);
     }
 
     fn announce_due(&mut self, now: Span) {
@@ -549,6 +552,11 @@ impl Addresses {
                 .keep(Said::Alarm(format!("the rules of the new configuration are not in force: {error}")));
         }
     }
+}
+
+/// What an announcement is made of.
+fn spoken<'a>(placed: impl IntoIterator<Item = &'a Placed>) -> Vec<(Interface, IpAddr)> {
+    placed.into_iter().map(|placed| (placed.interface.clone(), placed.address.address)).collect()
 }
 
 fn asked_for(config: &Config) -> Vec<(InterfaceId, Option<String>, IpAddr)> {

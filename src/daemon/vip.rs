@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::config::{Resource, ServiceAddress};
 use crate::net::frame::Interface;
-use crate::net::route::{Address, Link, Route, RouteError};
+use crate::net::route::{AT_ONCE, Address, Link, Route, RouteError};
 use crate::net::sysctl;
 use crate::types::GroupId;
 
@@ -48,17 +48,25 @@ impl Vips {
         Self { route, here: BTreeMap::new() }
     }
 
-    /// Adds the addresses of a resource; those that stand are left as they are.
-    pub(super) fn start(&mut self, place: Place, resource: &Resource) -> Result<Vec<Placed>, VipError> {
+    /// Adds the addresses of a resource; those that stand are left as they are. Hundreds take a while, so it is said at
+    /// once of each part of them that it stands.
+    pub(super) fn start(
+        &mut self,
+        place: Place,
+        resource: &Resource,
+        mut stand: impl FnMut(&[Placed]),
+    ) -> Result<(), VipError> {
         let placed = self.places_of(resource)?;
-        let addresses: Vec<Address> = placed.iter().map(|placed| placed.address.clone()).collect();
-        let failed = self.route.add_addresses(&addresses)?;
         // Also what was added beside one that failed: the stop that follows takes it away.
         self.here.insert(place, placed.clone());
-        match failed.into_iter().next() {
-            Some((_, error)) => Err(error.into()),
-            None => Ok(placed),
+        for some in placed.chunks(AT_ONCE) {
+            let addresses: Vec<Address> = some.iter().map(|placed| placed.address.clone()).collect();
+            if let Some((_, error)) = self.route.add_addresses(&addresses)?.into_iter().next() {
+                return Err(error.into());
+            }
+            stand(some);
         }
+        Ok(())
     }
 
     /// Takes the addresses of a resource away, wherever they stand.
@@ -139,57 +147,48 @@ impl Vips {
 
     /// Where the addresses of a resource belong, on this machine.
     pub(super) fn places_of(&mut self, resource: &Resource) -> Result<Vec<Placed>, VipError> {
-        let mut interfaces = BTreeMap::new();
-        resource.addresses().iter().map(|address| self.place(address, &mut interfaces)).collect()
+        let mut known = Known::default();
+        resource.addresses().iter().map(|address| self.place(address, &mut known)).collect()
     }
 
-    fn place(
-        &mut self,
-        wanted: &ServiceAddress,
-        known: &mut BTreeMap<String, Interface>,
-    ) -> Result<Placed, VipError> {
-        let (index, found_prefix) = match &wanted.interface {
-            Some(name) => (self.interface(name, wanted.address, known)?.index, None),
-            None => self.network_of(wanted.address)?,
-        };
-        let interface = match &wanted.interface {
-            Some(name) => self.interface(name, wanted.address, known)?,
+    fn place(&mut self, wanted: &ServiceAddress, known: &mut Known) -> Result<Placed, VipError> {
+        let (interface, found_prefix) = match &wanted.interface {
+            Some(name) => (self.interface(name, wanted.address, known)?, None),
             None => {
-                let name = self.route.link_at(index)?.name;
-                self.interface(&name, wanted.address, known)?
+                let (index, prefix) = self.network_of(wanted.address, known)?;
+                let name = match known.interfaces.values().find(|interface| interface.index == index) {
+                    Some(interface) => interface.name.to_string(),
+                    None => self.route.link_at(index)?.name,
+                };
+                (self.interface(&name, wanted.address, known)?, prefix)
             }
         };
         let prefix = match wanted.prefix.or(found_prefix) {
             Some(prefix) => prefix,
-            None => self.prefix_on(index, wanted.address)?,
+            None => self.prefix_on(interface.index, wanted.address, known)?,
         };
-        let mut address = Address::new(index, wanted.address, prefix);
+        let mut address = Address::new(interface.index, wanted.address, prefix);
         address.label.clone_from(&wanted.label);
         address.broadcast = wanted.broadcast;
         Ok(Placed { address, interface })
     }
 
-    fn interface(
-        &mut self,
-        name: &str,
-        address: IpAddr,
-        known: &mut BTreeMap<String, Interface>,
-    ) -> Result<Interface, VipError> {
-        if let Some(interface) = known.get(name) {
+    fn interface(&mut self, name: &str, address: IpAddr, known: &mut Known) -> Result<Interface, VipError> {
+        if let Some(interface) = known.interfaces.get(name) {
             return Ok(interface.clone());
         }
         let link = self.route.link(name)?;
         let interface = interface_of(&mut self.route, &link)
             .map_err(|NotEthernet| VipError::NotEthernet { address, interface: name.to_owned() })?;
-        known.insert(name.to_owned(), interface.clone());
+        known.interfaces.insert(name.to_owned(), interface.clone());
         Ok(interface)
     }
 
     /// The interface that is in the address's network, and the network's prefix.
-    fn network_of(&mut self, address: IpAddr) -> Result<(u32, Option<u8>), VipError> {
+    fn network_of(&mut self, address: IpAddr, known: &mut Known) -> Result<(u32, Option<u8>), VipError> {
         let path = self.route.path_to(address)?.ok_or(VipError::NoNetwork(address))?;
         if path.local {
-            let standing = self.route.addresses()?;
+            let standing = known.standing(&mut self.route)?;
             let found = standing.iter().find(|there| there.address == address);
             return Ok((path.index, found.map(|there| there.prefix)));
         }
@@ -200,12 +199,28 @@ impl Vips {
     }
 
     /// The prefix of the network of this interface that the address is in; a network of its own, if it is in none.
-    fn prefix_on(&mut self, index: u32, address: IpAddr) -> Result<u8, VipError> {
+    fn prefix_on(&mut self, index: u32, address: IpAddr, known: &mut Known) -> Result<u8, VipError> {
         let whole = if address.is_ipv4() { 32 } else { 128 };
-        let standing = self.route.addresses()?;
+        let standing = known.standing(&mut self.route)?;
         let networks = standing.iter().filter(|there| there.index == index && there.prefix < whole);
         let found = networks.filter(|there| in_network(address, there.address, there.prefix));
         Ok(found.map(|there| there.prefix).max().unwrap_or(whole))
+    }
+}
+
+/// What was found on the way, so that hundreds of addresses don't each ask for the same.
+#[derive(Debug, Default)]
+struct Known {
+    interfaces: BTreeMap<String, Interface>,
+    standing: Option<Vec<Address>>,
+}
+
+impl Known {
+    fn standing(&mut self, route: &mut Route) -> Result<&[Address], RouteError> {
+        match &mut self.standing {
+            Some(standing) => Ok(standing),
+            none => Ok(none.insert(route.addresses()?)),
+        }
     }
 }
 

@@ -78,7 +78,10 @@ impl Shot {
     }
 }
 
-/// A group whose addresses are announced.
+/// Addresses of a group that came together; the parts of a group are numbered from 0.
+type Part = (GroupId, u32);
+
+/// A part whose addresses are announced.
 #[derive(Clone, Debug)]
 struct Spoken {
     addresses: Vec<(Arc<Interface>, IpAddr)>,
@@ -109,7 +112,7 @@ impl Spoken {
     }
 }
 
-/// Where a group stands.
+/// Where a part stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// Until then nothing is to be sent.
@@ -135,9 +138,9 @@ struct Turn {
 #[derive(Debug)]
 struct Queue {
     pace: Pace,
-    groups: BTreeMap<GroupId, Spoken>,
-    waiting: BTreeSet<(Span, GroupId)>,
-    ready: BTreeSet<(Turn, GroupId)>,
+    parts: BTreeMap<Part, Spoken>,
+    waiting: BTreeSet<(Span, Part)>,
+    ready: BTreeSet<(Turn, Part)>,
     tickets: u64,
     /// The millisecond that runs, and what may still leave in it.
     window: Span,
@@ -149,7 +152,7 @@ impl Queue {
         Self {
             left: pace.frames_per_ms.max(1),
             pace,
-            groups: BTreeMap::new(),
+            parts: BTreeMap::new(),
             waiting: BTreeSet::new(),
             ready: BTreeSet::new(),
             tickets: 0,
@@ -159,41 +162,54 @@ impl Queue {
 
     fn announce(&mut self, group: GroupId, addresses: Vec<(Arc<Interface>, IpAddr)>, now: Span) {
         self.cancel(group);
+        self.add(group, addresses, now);
+    }
+
+    fn add(&mut self, group: GroupId, addresses: Vec<(Arc<Interface>, IpAddr)>, now: Span) {
         if addresses.is_empty() {
             return;
         }
+        let part = (group, self.parts_of(group).last().map_or(0, |(_, number)| number + 1));
         let spoken = Spoken { addresses, began: now, bursts: 0, once_more: false, place: Place::Through };
-        self.groups.insert(group, spoken);
-        self.put(group, Place::Waiting(now));
+        self.parts.insert(part, spoken);
+        self.put(part, Place::Waiting(now));
     }
 
     fn again(&mut self, group: GroupId, now: Span) {
-        let Some(spoken) = self.groups.get_mut(&group) else { return };
-        if matches!(spoken.place, Place::Ready(_)) {
-            // What has not been said yet does not wait for what is said again.
-            spoken.once_more = true;
-        } else if spoken.bursts > 0 {
-            let at = spoken.anew(now, self.pace.rest);
-            self.put(group, Place::Waiting(at));
+        for part in self.parts_of(group) {
+            let Some(spoken) = self.parts.get_mut(&part) else { continue };
+            if matches!(spoken.place, Place::Ready(_)) {
+                // What has not been said yet does not wait for what is said again.
+                spoken.once_more = true;
+            } else if spoken.bursts > 0 {
+                let at = spoken.anew(now, self.pace.rest);
+                self.put(part, Place::Waiting(at));
+            }
         }
     }
 
     fn cancel(&mut self, group: GroupId) {
-        self.put(group, Place::Through);
-        self.groups.remove(&group);
+        for part in self.parts_of(group) {
+            self.put(part, Place::Through);
+            self.parts.remove(&part);
+        }
     }
 
-    /// Moves a group to a new place.
-    fn put(&mut self, group: GroupId, place: Place) {
-        let Some(spoken) = self.groups.get_mut(&group) else { return };
+    fn parts_of(&self, group: GroupId) -> Vec<Part> {
+        self.parts.range((group, 0)..=(group, u32::MAX)).map(|(part, _)| *part).collect()
+    }
+
+    /// Moves a part to a new place.
+    fn put(&mut self, part: Part, place: Place) {
+        let Some(spoken) = self.parts.get_mut(&part) else { return };
         match std::mem::replace(&mut spoken.place, place) {
-            Place::Waiting(at) => self.waiting.remove(&(at, group)),
-            Place::Ready(turn) => self.ready.remove(&(turn, group)),
+            Place::Waiting(at) => self.waiting.remove(&(at, part)),
+            Place::Ready(turn) => self.ready.remove(&(turn, part)),
             Place::Through => true,
         };
         match place {
-            Place::Waiting(at) => self.waiting.insert((at, group)),
-            Place::Ready(turn) => self.ready.insert((turn, group)),
+            Place::Waiting(at) => self.waiting.insert((at, part)),
+            Place::Ready(turn) => self.ready.insert((turn, part)),
             Place::Through => true,
         };
     }
@@ -206,22 +222,22 @@ impl Queue {
 
     /// The frame whose turn it is, if one may leave now.
     fn peek(&mut self, now: Span) -> Option<Shot> {
-        while let Some((_, group)) = self.waiting.first().copied().filter(|(at, _)| *at <= now) {
-            self.begin(group);
+        while let Some((_, part)) = self.waiting.first().copied().filter(|(at, _)| *at <= now) {
+            self.begin(part);
         }
         if now >= self.window + Span::millis(1) {
             (self.window, self.left) = (now, self.pace.frames_per_ms.max(1));
         }
-        let (turn, group) = self.ready.first().filter(|_| self.left > 0)?;
-        let (interface, address) = self.groups.get(group)?.addresses.get(turn.next)?;
+        let (turn, part) = self.ready.first().filter(|_| self.left > 0)?;
+        let (interface, address) = self.parts.get(part)?.addresses.get(turn.next)?;
         Some(Shot { interface: Arc::clone(interface), address: *address, form: turn.form })
     }
 
     /// The frame whose turn it was has had it.
     fn advance(&mut self) {
-        let Some((turn, group)) = self.ready.first().copied() else { return };
+        let Some((turn, part)) = self.ready.first().copied() else { return };
         self.left = self.left.saturating_sub(1);
-        self.seek(group, Turn { next: turn.next + 1, ..turn });
+        self.seek(part, Turn { next: turn.next + 1, ..turn });
     }
 
     /// The next millisecond at the earliest.
@@ -229,18 +245,18 @@ impl Queue {
         self.left = 0;
     }
 
-    fn begin(&mut self, group: GroupId) {
-        let Some(spoken) = self.groups.get_mut(&group) else { return };
+    fn begin(&mut self, part: Part) {
+        let Some(spoken) = self.parts.get_mut(&part) else { return };
         let burst = spoken.bursts;
         spoken.bursts += 1;
         self.tickets += 1;
         let ticket = self.tickets;
-        self.seek(group, Turn { burst, form: Form::First, ticket, next: 0 });
+        self.seek(part, Turn { burst, form: Form::First, ticket, next: 0 });
     }
 
     /// Moves on to the next address from this turn on that has anything to say.
-    fn seek(&mut self, group: GroupId, from: Turn) {
-        let Some(spoken) = self.groups.get_mut(&group) else { return };
+    fn seek(&mut self, part: Part, from: Turn) {
+        let Some(spoken) = self.parts.get_mut(&part) else { return };
         let place = if let Some(turn) = spoken.next_turn(from) {
             Place::Ready(turn)
         } else if spoken.once_more {
@@ -250,7 +266,7 @@ impl Queue {
             let after = spoken.bursts.checked_sub(1).and_then(|repeat| self.pace.repeats.get(repeat));
             after.map_or(Place::Through, |after| Place::Waiting(spoken.began + *after))
         };
-        self.put(group, place);
+        self.put(part, place);
     }
 }
 
@@ -296,12 +312,12 @@ impl Announcer {
 
     /// Announces these addresses from now on, instead of what was queued for the group. `run` sends.
     pub fn announce(&mut self, group: GroupId, addresses: &[(Interface, IpAddr)], now: Span) {
-        let mut interfaces: BTreeMap<u32, Arc<Interface>> = BTreeMap::new();
-        let addresses = addresses.iter().map(|(interface, address)| {
-            let shared = interfaces.entry(interface.index).or_insert_with(|| Arc::new(interface.clone()));
-            (Arc::clone(shared), *address)
-        });
-        self.queue.announce(group, addresses.collect(), now);
+        self.queue.announce(group, shared(addresses), now);
+    }
+
+    /// Announces these addresses from now on, beside what was queued for the group.
+    pub fn add(&mut self, group: GroupId, addresses: &[(Interface, IpAddr)], now: Span) {
+        self.queue.add(group, shared(addresses), now);
     }
 
     /// A rival was heard, or the keeper meets its peer again: all of it once more from now on, but not sooner than the
@@ -361,6 +377,15 @@ impl Announcer {
         self.sockets.insert(index, socket);
         Ok(())
     }
+}
+
+fn shared(addresses: &[(Interface, IpAddr)]) -> Vec<(Arc<Interface>, IpAddr)> {
+    let mut interfaces: BTreeMap<u32, Arc<Interface>> = BTreeMap::new();
+    let shared = addresses.iter().map(|(interface, address)| {
+        let shared = interfaces.entry(interface.index).or_insert_with(|| Arc::new(interface.clone()));
+        (Arc::clone(shared), *address)
+    });
+    shared.collect()
 }
 
 fn write(socket: &OwnedFd, frame: &[u8]) -> io::Result<()> {
@@ -485,6 +510,26 @@ mod tests {
             [50_000, 50_000, 250_000, 250_000]
         );
         assert!(sent.iter().all(|(_, shot)| shot.address == addresses(1, 1)[0].1));
+    }
+
+    #[test]
+    fn what_is_added_takes_nothing_back_and_goes_with_its_group() {
+        let mut queue = Queue::new(once(&[Span::millis(200)]));
+        queue.announce(A, addresses(0, 1), Span::ZERO);
+        assert_eq!(play(&mut queue, Span::ZERO, Span::millis(50)).len(), 2);
+        queue.add(A, addresses(1, 1), Span::millis(50));
+        let sent = play(&mut queue, Span::millis(50), Span::millis(240));
+        let at: Vec<u64> = sent.iter().map(|(at, _)| at.as_micros() / 1_000).collect();
+        assert_eq!(at, [50, 50, 200, 200], "the first is repeated");
+        queue.again(A, Span::millis(240));
+        assert_eq!(
+            play(&mut queue, Span::millis(240), Span::millis(245)).len(),
+            4,
+            "a rival is answered for both"
+        );
+        queue.cancel(A);
+        assert_eq!(queue.next_due(), None);
+        assert_eq!(queue.peek(Span::seconds(10)), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::netlink::{Message, Netlink, Protocol};
 
 pub use super::frame::Mac;
-pub use address::{Address, network_broadcast};
+pub use address::{AT_ONCE, Address, network_broadcast};
 pub use link::{End, Link};
 pub use path::{Gateway, Neighbour, Path};
 pub use watch::{Change, Watch};

@@ -7,6 +7,7 @@
 
 mod faults;
 mod groups;
+mod many;
 mod mistakes;
 mod notify;
 mod orders;
@@ -37,6 +38,8 @@ tests! {
         an_address_that_somebody_removes_is_back,
         a_rival_is_answered_with_another_announcement,
         the_same_holds_for_ipv6;
+    many:
+        hundreds_of_addresses_are_handed_over_and_taken_over_as_one;
     orders:
         a_stopping_daemon_hands_over_at_once,
         standby_moves_the_group_at_once_and_online_lets_it_come_back,

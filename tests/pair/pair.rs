@@ -29,17 +29,33 @@ pub(crate) struct Settings {
     pub(crate) more: &'static str,
     /// Further lines of `haresources`.
     pub(crate) groups: &'static str,
+    /// Further addresses of the first group, in the place of `haresources`.
+    pub(crate) further: Vec<IpAddr>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { deadtime_ms: 1_000, cross: true, lan: true, ipv6: false, arbiter: false, more: "", groups: "" }
+        Self {
+            deadtime_ms: 1_000,
+            cross: true,
+            lan: true,
+            ipv6: false,
+            arbiter: false,
+            more: "",
+            groups: "",
+            further: Vec::new(),
+        }
     }
 }
 
 impl Settings {
     pub(crate) fn address(&self) -> IpAddr {
         if self.ipv6 { "fd00:77::100".parse().unwrap() } else { "10.77.0.100".parse().unwrap() }
+    }
+
+    /// All of the first group.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        std::iter::once(self.address()).chain(self.further.iter().copied()).collect()
     }
 
     pub(crate) fn text(&self) -> String {
@@ -60,11 +76,14 @@ impl Settings {
                 "[link.{name}]\ninterface = \"{interface}\"\nunicast = {{ lb0 = \"{net}1\", lb1 = \"{net}2\"{witness} }}\n"
             )
         };
+        let haresources = match self.further.as_slice() {
+            [] => format!("haresources = \"\"\"\nlb0 {vip}\n{}\"\"\"\n", self.groups),
+            _ => String::new(),
+        };
         let mut text = format!(
-            "haresources = \"\"\"\nlb0 {vip}\n{}\"\"\"\n[cluster]\nname = \"lab\"\nkeys = \"KEYS\"\n\
+            "{haresources}[cluster]\nname = \"lab\"\nkeys = \"KEYS\"\n\
              [timing]\nkeepalive = \"{keepalive}ms\"\nwarntime = \"{warntime}ms\"\ndeadtime = \"{deadtime}ms\"\n\
-             initdead = \"{initdead}ms\"\n[node.lb0]\n[node.lb1]\n",
-            self.groups
+             initdead = \"{initdead}ms\"\n[node.lb0]\n[node.lb1]\n"
         );
         if self.arbiter {
             text.push_str("[node.witness]\narbiter = true\n");
@@ -76,6 +95,15 @@ impl Settings {
             text.push_str(&link("cross", "eth1", cross));
         }
         text.push_str(&format!("[tiebreak]\nping = [\"{target}\"]\n{}", self.more));
+        if !self.further.is_empty() {
+            let addresses: Vec<String> =
+                self.addresses().iter().map(|address| format!("\"{address}\"")).collect();
+            text.push_str(&format!(
+                "[group.many]\nprefer = [\"lb0\"]\n[[group.many.resource]]\nagent = \"vip\"\n\
+                 params = {{ interface = \"eth0\", address = [{}] }}\n",
+                addresses.join(", ")
+            ));
+        }
         text
     }
 

@@ -27,7 +27,7 @@ const TENTATIVE: u32 = 0x40;
 const FIXED: usize = 8;
 
 /// Requests in one call of the system: well below what a socket's buffers hold, and hundreds take few calls.
-const AT_ONCE: usize = 256;
+pub const AT_ONCE: usize = 128;
 
 /// An address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
