@@ -80,6 +80,10 @@ impl Unit {
 
 impl Core {
     fn run(&mut self, group: GroupId, index: usize, action: Action, fx: &mut Effects) {
+        if action == Action::Stop {
+            // A daemon that is started again must not take for held what was being stopped.
+            self.remember(fx);
+        }
         self.generation += 1;
         let Some(tenure) = self.groups.get_mut(&group) else { return };
         let (Some(unit), Some(resource)) = (tenure.units.get_mut(index), tenure.group.resources.get(index))

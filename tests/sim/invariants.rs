@@ -339,7 +339,6 @@ impl World {
     }
 
     fn check_order(&mut self, node: usize, ticket: Ticket) {
-        // What was adopted is believed by the kernel of the matter: it runs.
         let runs = |place: u16| {
             self.believes_running(node, ticket.group, place)
                 || self.machines[node].running.contains(&(ticket.group, place))

@@ -164,6 +164,9 @@ impl World {
                     self.stats.bump("left dirty");
                     self.machines[node].dirty.insert((group, resource));
                 }
+                if let Event::Adopted { group, .. } = event {
+                    self.believe_adopted(node, group);
+                }
                 self.see(node, Seen::Told(text.clone()));
                 self.say(node, || text);
                 return;
@@ -375,6 +378,15 @@ impl World {
             | Effect::FeedWatchdog
             | Effect::Tell(_)
             | Effect::Left => {}
+        }
+    }
+
+    /// A daemon that goes on from its memory takes for running what that says, until a monitor tells otherwise.
+    fn believe_adopted(&mut self, node: usize, group: GroupId) {
+        let machine = &mut self.machines[node];
+        let resources = machine.config.groups.get(&group).map_or(0, |group| group.resources.len());
+        for place in (0..resources).filter_map(|place| u16::try_from(place).ok()) {
+            machine.believed.entry((group, place)).or_insert(true);
         }
     }
 
