@@ -100,7 +100,7 @@ pub(super) enum State {
         outranked: Option<(NodeId, Moment)>,
     },
     /// Has the lease, and waits until the last holder of an exclusive group cannot run it any more.
-    Waiting { epoch: Epoch, since: Moment },
+    Waiting { epoch: Epoch, since: Moment, clear: Option<Moment> },
     /// Has the lease; resources are being started.
     Starting { epoch: Epoch, since: Moment },
     /// Has the lease; everything was started.
@@ -282,7 +282,7 @@ impl Core {
             match tenure.state {
                 State::Idle => self.drive_idle(group, fx),
                 State::Claiming { .. } | State::Blocked { .. } => {}
-                State::Waiting { epoch, since } => self.drive_waiting(group, epoch, since, fx),
+                State::Waiting { epoch, since, clear } => self.drive_waiting(group, epoch, since, clear, fx),
                 State::Starting { epoch, since } => self.drive_start(group, epoch, since, fx),
                 State::Held { .. } => self.drive_held(group, fx),
                 State::Stopping { epoch, since, .. } => self.drive_stop(group, epoch, since, fx),
@@ -322,15 +322,37 @@ impl Core {
         self.stop_unknown(group, fx);
     }
 
-    fn drive_waiting(&mut self, group: GroupId, epoch: Epoch, since: Moment, fx: &mut Effects) {
-        match self.exclusive_wait_left(group, since) {
-            Some(left) if left > Span::ZERO => self.wake_in(left),
-            Some(_) => {
-                self.set_state(group, State::Starting { epoch, since: self.now });
-                self.drive_start(group, epoch, self.now, fx);
+    /// Starts when nobody else runs it. Who had to wait for that starts only on answers to a beat from after it was known: a
+    /// machine may have been paused meanwhile, for longer than any wait, and without a clock that knows.
+    fn drive_waiting(
+        &mut self,
+        group: GroupId,
+        epoch: Epoch,
+        since: Moment,
+        clear: Option<Moment>,
+        fx: &mut Effects,
+    ) {
+        let left = self.exclusive_wait_left(group, since);
+        if left != Some(Span::ZERO) {
+            if let Some(left) = left {
+                self.wake_in(left);
             }
-            None => {}
+            if clear.is_some() {
+                self.set_state(group, State::Waiting { epoch, since, clear: None });
+            }
+            return;
         }
+        let has_waited = self.now.since(since) > Span::ZERO;
+        if has_waited && clear.is_none() {
+            self.set_state(group, State::Waiting { epoch, since, clear: Some(self.now) });
+            self.voice.greet();
+            return;
+        }
+        if clear.is_some_and(|clear| !self.backed_since(group, epoch, clear)) {
+            return;
+        }
+        self.set_state(group, State::Starting { epoch, since: self.now });
+        self.drive_start(group, epoch, self.now, fx);
     }
 
     /// Starts the next resource that does not run.

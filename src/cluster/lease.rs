@@ -84,7 +84,7 @@ impl Core {
     fn win(&mut self, group: GroupId, epoch: Epoch, since: Moment, backing: Backing, fx: &mut Effects) {
         let raised = Raised { at: self.now, length: backing.left };
         self.note_end(raised);
-        self.set_state(group, State::Waiting { epoch, since: self.now });
+        self.set_state(group, State::Waiting { epoch, since: self.now, clear: None });
         if let Some(tenure) = self.groups.get_mut(&group) {
             tenure.raised = Some(raised);
             tenure.won_at = self.now;
@@ -177,6 +177,14 @@ impl Core {
             (Some(votes), Some(alone)) => Some(if alone.left > votes.left { alone } else { votes }),
             (votes, alone) => votes.or(alone),
         }
+    }
+
+    /// Whether the votes for this claim name beats from after that moment.
+    pub(super) fn backed_since(&self, group: GroupId, epoch: Epoch, moment: Moment) -> bool {
+        let own = self.own_vote(group, epoch);
+        let vote = |node| if node == self.me { own } else { self.vote_of(node, group, epoch) };
+        let since = |node| vote(node).filter(|vote| vote.at >= moment).and_then(|vote| self.left(vote));
+        self.by_majority(since).is_some() || self.stand_in(group).is_some_and(|(at, _)| at >= moment)
     }
 
     /// A holder counts by the clock on which more time has passed.

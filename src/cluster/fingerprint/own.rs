@@ -212,7 +212,8 @@ impl Taking<'_> {
                 self.maybe_node(outranked.map(|(node, _)| node));
                 self.maybe_past(outranked.map(|(_, at)| at), self.horizon);
             }
-            State::Waiting { epoch, since } => {
+            State::Waiting { epoch, since, clear } => {
+                self.maybe_past(clear, self.lease);
                 self.out.word(2);
                 self.epoch(id, epoch);
                 self.past(since, self.horizon);
