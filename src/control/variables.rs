@@ -1,4 +1,4 @@
-//! An event as variables of an environment, for the program of `[notify]`: the same facts as in [`data`](super::data), the
+//! An event as variables of an environment, for the program of `[notify]`: the same facts as in `data`, the
 //! few that a script asks for under names of their own. A name, once published, keeps its meaning.
 
 use serde_json::Value;
