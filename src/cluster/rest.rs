@@ -54,7 +54,7 @@ impl Pace {
 
 impl Core {
     /// How many peers there are, if they are a crowd: also before they are up, for at a cold start all speak at once.
-    fn crowd(&self) -> Option<u64> {
+    pub(super) fn crowd(&self) -> Option<u64> {
         (self.peers.len() > FEW).then_some(self.peers.len() as u64)
     }
 

@@ -1,7 +1,7 @@
 //! When to send a beat, and what it says.
 //!
-//! Each keepalive; and at once when claims, flags, planner facts or the holder in a grant change, further changes then
-//! being held back for a millisecond. Ages and sequence numbers are no change, or two nodes would answer each other for
+//! Each keepalive; and at once when claims, flags, planner facts or the holder in a grant change. A few changes in a row
+//! leave so, as many as a hand-over has; further ones wait, up to a millisecond, and then leave together. Ages and sequence numbers are no change, or two nodes would answer each other for
 //! ever (rule 1). What a beat rests on is in memory before it leaves.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,8 +14,11 @@ use crate::types::{GroupId, NodeId, Sequence};
 
 use super::{Core, Effect, Effects, Memory, Mutant};
 
-/// After one beat, further changes wait so long and then leave together.
-const HOLD_BACK: Span = Span::millis(1);
+/// In the long run one beat leaves for changes in so long.
+const NEWS_EVERY: Span = Span::millis(1);
+
+/// So many in a row need not wait for it: a hand-over has no more. In a crowd each beat costs, so there all but one wait.
+const NEWS_AT_ONCE: u64 = 4;
 
 /// So many keepalives a node that leaves waits to see its last beat heard.
 const LINGER: u64 = 3;
@@ -31,8 +34,8 @@ pub(super) struct Voice {
     /// The newest beats, one sequence number after the other.
     pub(super) log: VecDeque<Spoken>,
     pub(super) last: Option<Arc<Beat>>,
-    /// The newest beat that left for its news, not for the keepalive.
-    pub(super) news_at: Option<Moment>,
+    /// Beats that left for their news, and not for the keepalive, are paid for until then, [`NEWS_EVERY`] each.
+    pub(super) news_paid: Span,
     /// A peer began a new life and waits to see that it is heard.
     pub(super) greet: bool,
 }
@@ -55,7 +58,7 @@ pub(super) struct Forgotten;
 
 impl Voice {
     pub(super) fn new() -> Self {
-        Self { sequence: Sequence(0), log: VecDeque::new(), last: None, news_at: None, greet: false }
+        Self { sequence: Sequence(0), log: VecDeque::new(), last: None, news_paid: Span::ZERO, greet: false }
     }
 
     pub(super) fn greet(&mut self) {
@@ -117,7 +120,7 @@ impl Core {
 
     fn say(&mut self, fx: &mut Effects) {
         if self.has_news() {
-            self.voice.news_at = Some(self.now);
+            self.voice.news_paid = self.voice.news_paid.max(self.now.boot) + NEWS_EVERY;
         }
         self.voice.sequence.0 += 1;
         if self.voice.log.len() == LOG_LENGTH {
@@ -150,7 +153,8 @@ impl Core {
         if self.pace.rests.is_some() {
             return regular;
         }
-        let held_back = self.voice.news_at.map_or(Span::ZERO, |at| HOLD_BACK - self.now.since(at));
+        let at_once = if self.crowd().is_some() { 1 } else { NEWS_AT_ONCE };
+        let held_back = self.voice.news_paid - self.now.boot - NEWS_EVERY * (at_once - 1);
         if self.says_otherwise() {
             regular.min(held_back)
         } else if self.voice.greet {

@@ -56,7 +56,7 @@ pub(crate) struct Daemon {
     pub(crate) shown: BTreeMap<GroupId, NodeId>,
     /// Steps for a timer without the deadline going beyond now.
     pub(crate) spins: u32,
-    pub(crate) last_sends: [Option<Span>; 2],
+    pub(crate) sent: VecDeque<Span>,
     pub(crate) beats: u64,
     /// The ends of its leases as it told the kernel, on its boot clock.
     pub(crate) until: BTreeMap<GroupId, Span>,

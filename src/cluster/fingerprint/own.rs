@@ -80,10 +80,9 @@ impl Taking<'_> {
 
     pub(super) fn voice(&mut self, voice: &Voice) {
         // The newest number is what others are relative to.
-        let Voice { sequence: _, log, last, news_at, greet } = voice;
+        let Voice { sequence: _, log, last, news_paid, greet } = voice;
         self.out.flag(*greet);
-        // A change is held back for a millisecond at most.
-        self.maybe_past(*news_at, Span::millis(2));
+        self.future(*news_paid);
         // An older one neither renews nor is heard in time, whatever names it.
         let is_young = |spoken: &&Spoken| self.now.at_least_since(spoken.at) <= self.lease;
         let young = log.iter().rev().take_while(is_young).count();
