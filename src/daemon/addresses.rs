@@ -338,6 +338,8 @@ impl Addresses {
 
     /// Each part of the addresses is announced while the next is added.
     fn start(&mut self, place: Place, resource: &Resource) -> Result<Outcome, VipError> {
+        // What was looked up ahead holds only while nothing has changed since.
+        self.read_changes();
         let Self { vips, announcer, to_desk, .. } = self;
         vips.start(place, resource, |some| {
             let now = clock::now().boot;
@@ -401,17 +403,23 @@ impl Addresses {
     // --- what changes by itself ---
 
     fn read_changes(&mut self) {
-        let (mut links, mut lost) = (false, false);
+        let (mut any, mut links, mut lost) = (false, false, false);
         let vips = &self.vips;
-        let read = self.watch.changes(|change| match change {
-            Change::Link(_) | Change::LinkGone(_) => links = true,
-            Change::AddressGone(address) => lost |= vips.owner(address.index, address.address).is_some(),
-            Change::Address(_) => {}
-            Change::Everything => (links, lost) = (true, true),
+        let read = self.watch.changes(|change| {
+            any = true;
+            match change {
+                Change::Link(_) | Change::LinkGone(_) => links = true,
+                Change::AddressGone(address) => lost |= vips.owner(address.index, address.address).is_some(),
+                Change::Address(_) => {}
+                Change::Everything => (links, lost) = (true, true),
+            }
         });
         if let Err(error) = read {
             self.to_desk.keep(Said::Alarm(error.to_string()));
-            (links, lost) = (true, true);
+            (any, links, lost) = (true, true, true);
+        }
+        if any {
+            self.vips.forget_ahead();
         }
         if links {
             self.look_until = clock::now().boot + LOOK_FOR;
@@ -474,11 +482,15 @@ impl Addresses {
             if known.is_some_and(|known| known.carrier == link.carrier) {
                 continue;
             }
+            self.vips.forget_ahead();
             let Ok(interface) = super::vip::interface_of(&mut self.route, &link) else { continue };
             let found = self.route.default_gateways(link.index).unwrap_or_default();
             let gateways = found.into_iter().map(|gateway| gateway.address).collect();
+            self.announcer.prepare(&interface);
             self.note_service(id, Some(Service { interface, carrier: link.carrier, gateways }));
         }
+        // A takeover has no time for it.
+        self.vips.look_ahead(&self.config);
     }
 
     fn service_names(&self) -> Vec<String> {
@@ -547,6 +559,7 @@ impl Addresses {
             self.missing.clear();
         }
         self.config = config;
+        self.vips.forget_ahead();
         self.look_at_links();
         if let Err(error) = self.install() {
             self.to_desk

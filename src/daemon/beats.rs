@@ -32,6 +32,7 @@ use super::files::Places;
 use super::gaps::{Came, Watched};
 use super::mailbox::{Mailbox, Outbox};
 use super::probes::Probes;
+use super::renewals::Renewals;
 
 /// How often closed links, and interfaces that came anew, are looked for.
 const MEND_EVERY: Span = Span::seconds(1);
@@ -123,6 +124,7 @@ pub(super) struct Beats {
     /// So many writes to disk are under way.
     storing: usize,
     late: Lateness,
+    renewals: Renewals,
     /// What the links do to beats.
     watched: Watched,
     lease_by: LeaseBy,
@@ -158,6 +160,7 @@ impl Beats {
             settled: 0,
             storing: 0,
             late: Lateness::default(),
+            renewals: Renewals::default(),
             watched: Watched::default(),
             lease_by: beginning.lease_by,
             troubles: BTreeMap::new(),
@@ -182,6 +185,7 @@ impl Beats {
             self.run_probes();
             self.mend_links();
             self.write_again();
+            self.renew_due();
             let now = clock::now();
             if now.boot >= self.core.next_deadline() {
                 self.note_lateness(now);
@@ -199,7 +203,9 @@ impl Beats {
     /// Waits until something is due or arrives.
     fn wait(&mut self) -> io::Result<Ready> {
         let again = self.unwritten.as_ref().map_or(Span(u64::MAX), |(_, at)| *at);
-        let due = self.core.next_deadline().min(self.mend_at).min(again).min(self.probes.next_due());
+        let renewal = self.renewals.next_due(&self.config.timing);
+        let own = self.mend_at.min(again).min(renewal);
+        let due = self.core.next_deadline().min(own).min(self.probes.next_due());
         // Zero would disarm it.
         let at = TimeSpec::from_duration(std::time::Duration::from_micros(due.as_micros().max(1)));
         self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
@@ -425,9 +431,17 @@ impl Beats {
                     self.held_back = Some(beat);
                     self.send_held_back();
                 }
-                Effect::RaiseLease { group, until } => self.order(Order::Raise { group, until }),
-                Effect::RenewLease { group, until } => self.renew(group, until),
+                Effect::RaiseLease { group, until } => {
+                    self.renewals.raised(group, until);
+                    self.order(Order::Raise { group, until });
+                }
+                Effect::RenewLease { group, until } => {
+                    if self.renewals.renewed(group, until, clock::now().boot, &self.config.timing) {
+                        self.renew(group, until);
+                    }
+                }
                 Effect::DropLease { group } => {
+                    self.renewals.dropped(group);
                     self.order(Order::Drop { group });
                     self.awaited = self.ordered;
                 }
@@ -456,9 +470,18 @@ impl Beats {
         self.flush();
     }
 
+    /// At once: while this thread writes and sends what comes next, the other begins.
     fn order(&mut self, order: Order) {
         self.ordered += 1;
         self.to_addresses.keep(order);
+        self.to_addresses.flush();
+    }
+
+    /// Renewals that waited for the next one, which did not come.
+    fn renew_due(&mut self) {
+        for (group, until) in self.renewals.take_due(clock::now().boot, &self.config.timing) {
+            self.renew(group, until);
+        }
     }
 
     /// A newer renewal makes an older one that still waits needless; its place in the order of things is kept.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `beats.rs` | the real-time thread that feeds the core and carries out its effects |
 //! | `addresses.rs`, `vip.rs` | the real-time thread with its hands in the kernel: leases, addresses, announcements |
+//! | `renewals.rs` | when the kernel has to know that a lease was renewed |
 //! | `probes.rs` | evidence: asks the network, and says who answered |
 //! | `paths.rs` | whether a service network is dead on this side |
 //! | `desk.rs`, `systemd.rs` | the ordinary thread: log, disk, control socket, signals |
@@ -28,6 +29,7 @@ mod notify;
 mod paths;
 mod probes;
 mod reexec;
+mod renewals;
 mod systemd;
 mod vip;
 

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::config::{Resource, ServiceAddress};
+use crate::config::{Config, Resource, ServiceAddress};
 use crate::net::frame::Interface;
 use crate::net::route::{AT_ONCE, Address, Link, Route, RouteError};
 use crate::net::sysctl;
@@ -20,6 +21,9 @@ pub(super) type Place = (GroupId, u16);
 pub(super) struct Vips {
     route: Route,
     here: BTreeMap<Place, Vec<Placed>>,
+    /// Where addresses that are not here would be, and of which resource they are. `None`: the network has changed since
+    /// it was looked up.
+    ahead: Option<BTreeMap<Place, (Arc<Resource>, Vec<Placed>)>>,
 }
 
 /// An address where it belongs.
@@ -45,7 +49,7 @@ pub(super) enum VipError {
 
 impl Vips {
     pub(super) fn new(route: Route) -> Self {
-        Self { route, here: BTreeMap::new() }
+        Self { route, here: BTreeMap::new(), ahead: None }
     }
 
     /// Adds the addresses of a resource; those that stand are left as they are. Hundreds take a while, so it is said at
@@ -56,7 +60,10 @@ impl Vips {
         resource: &Resource,
         mut stand: impl FnMut(&[Placed]),
     ) -> Result<(), VipError> {
-        let placed = self.places_of(resource)?;
+        let placed = match self.found_ahead(place, resource)? {
+            Some(placed) => placed,
+            None => self.places_of(resource)?,
+        };
         // Also what was added beside one that failed: the stop that follows takes it away.
         self.here.insert(place, placed.clone());
         for some in placed.chunks(AT_ONCE) {
@@ -67,6 +74,48 @@ impl Vips {
             stand(some);
         }
         Ok(())
+    }
+
+    /// Looks up where all addresses would be that are not here, unless that is known.
+    pub(super) fn look_ahead(&mut self, config: &Config) {
+        if self.ahead.is_some() {
+            return;
+        }
+        let (mut found, mut known) = (BTreeMap::new(), Known::default());
+        for (id, group) in &config.groups {
+            for (place, resource) in (0..).zip(&group.resources).filter(|(_, one)| one.carries_addresses()) {
+                let place = (*id, place);
+                // One that has no place will say so when it is started.
+                if !self.here.contains_key(&place)
+                    && let Ok(placed) = self.places_with(resource, &mut known)
+                {
+                    found.insert(place, (Arc::clone(resource), placed));
+                }
+            }
+        }
+        self.ahead = Some(found);
+    }
+
+    /// The network has changed.
+    pub(super) fn forget_ahead(&mut self) {
+        self.ahead = None;
+    }
+
+    /// What was looked up for just this resource. Of a change of routes nobody tells, so where the interface was left to
+    /// the route, the route is asked, for one address in the place of all.
+    fn found_ahead(&mut self, place: Place, resource: &Resource) -> Result<Option<Vec<Placed>>, VipError> {
+        let Some((of, placed)) = self.ahead.as_mut().and_then(|ahead| ahead.remove(&place)) else {
+            return Ok(None);
+        };
+        if *of != *resource {
+            return Ok(None);
+        }
+        let unnamed = resource.addresses().into_iter().find(|wanted| wanted.interface.is_none());
+        let Some(unnamed) = unnamed else { return Ok(Some(placed)) };
+        let (index, _) = self.network_of(unnamed.address, &mut Known::default())?;
+        let same = |placed: &Placed| placed.address.address != unnamed.address || placed.address.index == index;
+        let stays = placed.iter().all(same);
+        Ok(stays.then_some(placed))
     }
 
     /// Takes the addresses of a resource away, wherever they stand.
@@ -147,8 +196,11 @@ impl Vips {
 
     /// Where the addresses of a resource belong, on this machine.
     pub(super) fn places_of(&mut self, resource: &Resource) -> Result<Vec<Placed>, VipError> {
-        let mut known = Known::default();
-        resource.addresses().iter().map(|address| self.place(address, &mut known)).collect()
+        self.places_with(resource, &mut Known::default())
+    }
+
+    fn places_with(&mut self, resource: &Resource, known: &mut Known) -> Result<Vec<Placed>, VipError> {
+        resource.addresses().iter().map(|address| self.place(address, known)).collect()
     }
 
     fn place(&mut self, wanted: &ServiceAddress, known: &mut Known) -> Result<Placed, VipError> {

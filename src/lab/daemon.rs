@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -35,7 +36,10 @@ impl Lab {
     pub fn start(&mut self, machine: &str, program: &Program) -> Result<(), LabError> {
         let folder = self.folder().join(machine);
         let (state, run) = (folder.join("state"), folder.join("run"));
-        let ready = fs::create_dir_all(&state).and_then(|()| fs::create_dir_all(&run));
+        let memory = self.memory().join(machine).join("memory");
+        let ready = fs::create_dir_all(&state)
+            .and_then(|()| fs::create_dir_all(&memory))
+            .and_then(|()| if run.exists() { Ok(()) } else { symlink(&memory, &run) });
         ready.map_err(LabError::machine(format!("write to {}", folder.display())))?;
         let mut command = Command::new(&program.path);
         command.args(&program.before).arg("run");

@@ -21,6 +21,8 @@ const FIRST_SWITCH_END: u32 = 1_000;
 const FIRST_MACHINE_END: u32 = 10;
 /// Added once and twice, the numbers of the ends of a relay's own cable.
 const RELAY_END: u32 = 1_000_000;
+/// A file system in memory that everybody may write to: a real daemon's /run is one, and how long a file takes counts.
+const MEMORY: &str = "/dev/shm";
 
 /// A lab. Dropped, everything in it is gone: daemons first.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Lab {
     machines: BTreeMap<String, Machine>,
     switches: Switches,
     folder: PathBuf,
+    /// A folder in memory, as a daemon's files of one boot are. `None`: this machine has none that everybody may write to.
+    memory: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -65,16 +69,23 @@ impl Lab {
         for (place, planned) in (0_u8..).zip(&plan.machines) {
             machines.insert(planned.name.clone(), Machine::new(place, planned, &mut switches)?);
         }
-        let folder =
-            std::env::temp_dir().join(format!("systole-lab-{}-{}", std::process::id(), clock::now().0));
+        let name = format!("systole-lab-{}-{}", std::process::id(), clock::now().0);
+        let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir(&folder)
             .map_err(LabError::machine(format!("make the folder {}", folder.display())))?;
-        Ok(Self { machines, switches, folder })
+        let memory = Path::new(MEMORY).join(&name);
+        let memory = std::fs::create_dir(&memory).is_ok().then_some(memory);
+        Ok(Self { machines, switches, folder, memory })
     }
 
     /// Where its files are: of daemons, and of whoever uses the lab. It goes with the lab.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The same for what is of one boot only, and is in memory on a real machine.
+    pub(super) fn memory(&self) -> &Path {
+        self.memory.as_deref().unwrap_or(&self.folder)
     }
 
     /// The machine of this name.
@@ -157,8 +168,10 @@ impl Drop for Lab {
         for machine in self.machines.values_mut() {
             machine.daemon = None;
         }
-        // What cannot be removed is in the folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        // What cannot be removed is in folders for temporary files.
+        for folder in [Some(&self.folder), self.memory.as_ref()].into_iter().flatten() {
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 }
 

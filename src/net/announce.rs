@@ -298,7 +298,7 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Announcer {
     queue: Queue,
-    /// One an interface, made when it first announces.
+    /// One an interface.
     sockets: BTreeMap<u32, OwnedFd>,
     /// So often was the frame whose turn it is offered to a full socket.
     offers: u32,
@@ -308,6 +308,14 @@ impl Announcer {
     /// One that has nothing to say yet.
     pub fn new(pace: Pace) -> Self {
         Self { queue: Queue::new(pace), sockets: BTreeMap::new(), offers: 0 }
+    }
+
+    /// Makes ready for announcements through this interface: when one is due, there is no time for it. What fails is said
+    /// when it matters.
+    pub fn prepare(&mut self, interface: &Interface) {
+        if let Ok(socket) = socket(interface.index) {
+            self.sockets.insert(interface.index, socket);
+        }
     }
 
     /// Announces these addresses from now on, instead of what was queued for the group. `run` sends.
@@ -369,14 +377,19 @@ impl Announcer {
                 Ok(()) => return Ok(()),
             }
         }
-        // Of no protocol: it sends and hears nothing.
-        let socket = sys::packet_socket(index, 0)?;
-        // Room for a few milliseconds of frames; refused only where limits are tight.
-        let _ = setsockopt(&socket, sockopt::SndBuf, &(1 << 20));
+        let socket = socket(index)?;
         write(&socket, &frame)?;
         self.sockets.insert(index, socket);
         Ok(())
     }
+}
+
+/// Of no protocol: it sends and hears nothing.
+fn socket(index: u32) -> io::Result<OwnedFd> {
+    let socket = sys::packet_socket(index, 0)?;
+    // Room for a few milliseconds of frames; refused only where limits are tight.
+    let _ = setsockopt(&socket, sockopt::SndBuf, &(1 << 20));
+    Ok(socket)
 }
 
 fn shared(addresses: &[(Interface, IpAddr)]) -> Vec<(Arc<Interface>, IpAddr)> {

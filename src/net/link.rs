@@ -32,7 +32,8 @@ pub struct LinkEnd {
     to: To,
     /// The interface's index when the sockets were opened.
     index: u32,
-    sockets: Vec<Socket>,
+    /// At most one of each family, as it is said of addresses: whether it is IPv6.
+    sockets: Vec<(bool, Socket)>,
     /// Why it is not open, as told last.
     trouble: Option<String>,
 }
@@ -98,15 +99,15 @@ impl LinkEnd {
         }
     }
 
-    fn open(&self) -> io::Result<Vec<Socket>> {
+    fn open(&self) -> io::Result<Vec<(bool, Socket)>> {
         match &self.to {
             To::Unicast(addresses) => {
                 let mut sockets = Vec::new();
                 if addresses.is_empty() || addresses.iter().any(IpAddr::is_ipv4) {
-                    sockets.push(self.open_v4()?);
+                    sockets.push((false, self.open_v4()?));
                 }
                 if addresses.iter().any(IpAddr::is_ipv6) {
-                    sockets.push(self.open_v6()?);
+                    sockets.push((true, self.open_v6()?));
                 }
                 Ok(sockets)
             }
@@ -118,7 +119,7 @@ impl LinkEnd {
                 super::sys::multicast_interface(socket.as_fd(), self.index)?;
                 socket.set_multicast_ttl_v4(u32::from(*ttl))?;
                 socket.set_multicast_loop_v4(false)?;
-                Ok(vec![socket])
+                Ok(vec![(false, socket)])
             }
             To::Multicast { group: IpAddr::V6(group), ttl } => {
                 let socket = self.open_v6()?;
@@ -126,12 +127,12 @@ impl LinkEnd {
                 socket.set_multicast_if_v6(self.index)?;
                 socket.set_multicast_hops_v6(u32::from(*ttl))?;
                 socket.set_multicast_loop_v6(false)?;
-                Ok(vec![socket])
+                Ok(vec![(true, socket)])
             }
             To::Broadcast => {
                 let socket = self.open_v4()?;
                 socket.set_broadcast(true)?;
-                Ok(vec![socket])
+                Ok(vec![(false, socket)])
             }
         }
     }
@@ -167,10 +168,8 @@ impl LinkEnd {
     pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
         let mut first_error = Ok(());
         for address in self.targets() {
-            let family = |socket: &&Socket| {
-                socket.local_addr().is_ok_and(|local| local.is_ipv6() == address.is_ipv6())
-            };
-            let Some(socket) = self.sockets.iter().find(family) else { continue };
+            let family = self.sockets.iter().find(|(is_v6, _)| *is_v6 == address.is_ipv6());
+            let Some((_, socket)) = family else { continue };
             let sent = socket.send_to(datagram, &address.into()).map(drop);
             first_error = first_error.and(sent);
         }
@@ -192,12 +191,12 @@ impl LinkEnd {
 
     /// Reads one datagram that waits; how long it was. One that does not fit is cut to the buffer.
     pub fn receive(&self, buffer: &mut [u8]) -> Option<usize> {
-        self.sockets.iter().find_map(|socket| io::Read::read(&mut &*socket, buffer).ok())
+        self.sockets.iter().find_map(|(_, socket)| io::Read::read(&mut &*socket, buffer).ok())
     }
 
     /// What becomes readable when something arrives.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.iter().map(AsFd::as_fd)
+        self.sockets.iter().map(|(_, socket)| socket.as_fd())
     }
 
     /// The interface that it is bound to.
