@@ -28,6 +28,9 @@ pub struct Patience {
 /// So long the plan may say otherwise before it is believed: the other node may not know of the order yet.
 const OTHERWISE: Span = Span::seconds(2);
 
+/// A hand-over of addresses takes about so long.
+const HANDOVER_MS: u16 = 2;
+
 /// What takes longer than this is worth a line that moves.
 const WORTH_SHOWING: Span = Span::millis(200);
 
@@ -45,6 +48,8 @@ pub(super) fn wait(
     let limit = Span::seconds(u64::from(patience.wait_seconds));
     let mut otherwise_since: Option<Span> = None;
     let mut progress = Progress::default();
+    // Until it can be done, nobody asks: the daemon has other things to do now.
+    wait_ms(HANDOVER_MS);
     loop {
         let asked = boot_clock();
         let status = connection.status().inspect_err(|_| progress.clear())?;
@@ -73,14 +78,14 @@ pub(super) fn wait(
 }
 
 /// A hand-over takes some milliseconds, or as long as a resource needs to stop. Where an answer takes long, because there
-/// are many groups, the daemon is left alone for most of the time: it has beats to send.
+/// are many groups, the daemon is left alone for most of the time after that: it has beats to send.
 fn pause_ms(waited: Span, took: Span) -> u16 {
-    let least = match waited {
-        short if short < Span::millis(100) => 1,
-        middle if middle < Span::seconds(2) => 10,
-        _ => 100,
+    let (least, times) = match waited {
+        short if short < Span::millis(100) => (1, 1),
+        middle if middle < Span::seconds(2) => (10, 4),
+        _ => (100, 4),
     };
-    u16::try_from(took.as_micros() * 4 / 1_000).unwrap_or(u16::MAX).clamp(least, 1_000)
+    u16::try_from(took.as_micros() * times / 1_000).unwrap_or(u16::MAX).clamp(least, 1_000)
 }
 
 fn agrees(goal: &Goal, node: Option<&str>) -> bool {
