@@ -570,6 +570,7 @@ fn config(nodes: usize, groups: usize) -> Config {
         interfaces: vec![Interface { name: Some("eth0".into()), has_link: false }],
         groups: (0..groups).map(group).collect(),
         notify: None,
+        tracks: Vec::new(),
     }
 }
 

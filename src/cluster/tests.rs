@@ -228,6 +228,7 @@ fn three(groups: impl IntoIterator<Item = Group>) -> Config {
         interfaces: vec![Interface { name: None, has_link: true }],
         groups: groups.into_iter().map(|group| (GroupId::of(&group.name), group)).collect(),
         notify: None,
+        tracks: Vec::new(),
     }
 }
 

@@ -24,6 +24,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("fence", &["fences"]),
     ("group", &["interfaces", "groups"]),
     ("notify", &["notify"]),
+    ("track", &["tracks"]),
 ];
 
 impl Config {

@@ -47,6 +47,7 @@ pub(crate) struct Draft {
     pub(crate) fences: Vec<DraftFence>,
     pub(crate) groups: Vec<DraftGroup>,
     pub(crate) notify: Option<DraftNotify>,
+    pub(crate) tracks: Vec<DraftTrack>,
     pub(crate) lost: Lost,
 }
 
@@ -76,6 +77,7 @@ impl Draft {
             fences: Vec::new(),
             groups: Vec::new(),
             notify: None,
+            tracks: Vec::new(),
             lost: Lost::default(),
         }
     }
@@ -244,4 +246,22 @@ pub(crate) enum DraftMonitor {
     Off,
     /// As said.
     Given(Monitor),
+}
+
+/// What a node looks at by itself. Which of the ways are written, is for the check.
+#[derive(Debug)]
+pub(crate) struct DraftTrack {
+    pub(crate) name: Name,
+    pub(crate) has_program: bool,
+    pub(crate) program: Vec<Name>,
+    pub(crate) file: Option<Name>,
+    pub(crate) no_file: Option<Name>,
+    pub(crate) process: Option<Name>,
+    pub(crate) every: Option<Placed<Span>>,
+    pub(crate) timeout: Option<Placed<Span>>,
+    pub(crate) fall: Option<Placed<u32>>,
+    pub(crate) rise: Option<Placed<u32>>,
+    /// `None`: all.
+    pub(crate) groups: Option<Vec<Name>>,
+    pub(crate) weight: Option<Placed<u32>>,
 }

@@ -28,6 +28,18 @@ pub const PING_TARGETS: usize = 64;
 /// Fences.
 pub const FENCES: usize = 64;
 
+/// What is tracked: each is looked at every second or so.
+pub const TRACKS: usize = 64;
+
+/// Between two looks at what is tracked, at the least: programs are started for it.
+pub const TRACK_EVERY_LEAST: Span = Span::millis(100);
+
+/// Looks in a row that must agree: more would be hours.
+pub const IN_A_ROW: u32 = 100;
+
+/// The weight of what is tracked: as if so many ping targets were reached.
+pub const WEIGHT: u32 = 100;
+
 /// Length of a name, in bytes: Linux' limit on host names.
 pub const NAME_BYTES: usize = 64;
 

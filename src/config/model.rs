@@ -41,6 +41,55 @@ pub struct Config {
     /// always had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// What each node looks at by itself, in the order of the file. Left out of the JSON where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tracks: Vec<Track>,
+}
+
+/// Something that a node must have, beside the network, to be fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Track {
+    /// As written by the operator.
+    pub name: String,
+    /// What is looked at.
+    pub what: Tracked,
+    /// Between two looks.
+    pub every: Span,
+    /// A program that takes longer has failed.
+    pub timeout: Span,
+    /// So many bad looks in a row, and it is bad.
+    pub fall: u32,
+    /// So many good looks in a row, and it is well again.
+    pub rise: u32,
+    /// What hangs on it.
+    pub bearing: Bearing,
+}
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tracked {
+    /// A program that ends with 0 while all is well.
+    Program {
+        /// Its absolute path.
+        program: PathBuf,
+        /// Its arguments.
+        args: Vec<String>,
+    },
+    /// A file that is there while all is well.
+    File(PathBuf),
+    /// A file that is not there while all is well.
+    NoFile(PathBuf),
+    /// A process of this name that runs while all is well.
+    Process(String),
+}
+
+/// What hangs on something that is tracked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bearing {
+    /// Without it the node is unfit for these groups.
+    Groups(Vec<GroupId>),
+    /// With it the node counts as if it reached so many more ping targets.
+    Weight(u16),
 }
 
 /// A program that is told what happens.

@@ -54,6 +54,8 @@ pub(super) enum Told {
     Service(InterfaceId, Option<Service>),
     /// Why a group should not be here, or no longer so.
     Trouble { group: GroupId, trouble: Trouble, stands: bool },
+    /// What all that is tracked and well weighs.
+    Weight(u16),
     /// The address thread has carried out everything up to this order.
     Settled(u64),
     /// What was to be stored is on disk.
@@ -82,12 +84,14 @@ pub(super) struct Beginning {
 }
 
 /// Why a group should not be here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
     /// The network behind this interface is dead on this side.
     DeadPath(InterfaceId),
     /// Another program takes its addresses away again and again.
     FoughtOver,
+    /// Something that is tracked is bad.
+    Tracked(String),
 }
 
 /// What is worth a look, beside the links.
@@ -292,7 +296,7 @@ impl Beats {
             .filter(|(_, group)| group.interfaces.contains(&interface))
             .map(|(id, _)| *id)
             .collect();
-        groups.into_iter().for_each(|group| self.note_trouble(group, trouble, !alive));
+        groups.into_iter().for_each(|group| self.note_trouble(group, trouble.clone(), !alive));
     }
 
     /// Interfaces go by their places in the configuration: under another one, what was found dead may be another's number.
@@ -301,7 +305,7 @@ impl Beats {
         let dead: Vec<(GroupId, Trouble)> = self
             .troubles
             .iter()
-            .flat_map(|(group, troubles)| troubles.iter().map(|trouble| (*group, *trouble)))
+            .flat_map(|(group, troubles)| troubles.iter().map(|trouble| (*group, trouble.clone())))
             .filter(|(_, trouble)| matches!(trouble, Trouble::DeadPath(_)))
             .collect();
         dead.into_iter().for_each(|(group, trouble)| self.note_trouble(group, trouble, false));
@@ -332,6 +336,7 @@ impl Beats {
                     }
                 }
                 Told::Trouble { group, trouble, stands } => self.note_trouble(group, trouble, stands),
+                Told::Weight(weight) => self.probes.weigh(weight),
                 Told::Settled(number) => self.settled = self.settled.max(number),
                 Told::Stored => self.storing -= 1,
                 Told::Ask(question, reply) => self.answer(question, reply),

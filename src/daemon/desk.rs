@@ -24,10 +24,11 @@ use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
 use crate::types::{GroupId, InterfaceId};
 
-use super::beats::Told;
+use super::beats::{Told, Trouble};
 use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
+use super::tracks::{News, Tracks};
 use super::{machine, supported, systemd};
 
 /// So many alarms are shown at once; more of them say nothing that these don't.
@@ -116,6 +117,7 @@ pub(super) struct OrdinaryThread {
     pub(super) inbox: Mailbox<Said>,
     pub(super) to_beats: Mailbox<Told>,
     pub(super) notifier: Notifier,
+    pub(super) tracks: Tracks,
     /// By what they are about.
     pub(super) alarms: BTreeMap<String, String>,
 }
@@ -134,6 +136,8 @@ impl OrdinaryThread {
         let watchdog = systemd::watchdog_interval();
         let mut tick = interval(watchdog.unwrap_or(systemd::NEVER));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let news = self.tracks.begin(&self.config);
+        self.tracked(news);
         loop {
             tokio::select! {
                 ready = bell.readable() => {
@@ -143,6 +147,7 @@ impl OrdinaryThread {
                     for said in self.inbox.take() {
                         if self.hear(said) {
                             systemd::notify("STOPPING=1");
+                            self.tracks.stop();
                             self.notifier.finish().await;
                             return Ok(());
                         }
@@ -155,8 +160,15 @@ impl OrdinaryThread {
                     self.reload(reply);
                 }
                 () = self.notifier.ended() => {}
+                (name, found) = self.tracks.look() => {
+                    let news = self.tracks.note(&self.config, name, found);
+                    self.tracked(news);
+                }
                 _ = replace.recv() => {
+                    self.tracks.stop();
                     let why = super::reexec::replace(&self.config_path, &mut self.notifier).await;
+                    let news = self.tracks.begin(&self.config);
+                    self.tracked(news);
                     self.alarm("reexec".to_owned(), format!("this daemon goes on as it is: {why}"));
                 }
                 _ = tick.tick(), if watchdog.is_some() => {
@@ -276,6 +288,29 @@ impl OrdinaryThread {
         }
     }
 
+    /// What follows from what is tracked.
+    fn tracked(&mut self, news: Vec<News>) {
+        let is_new = news.iter().any(|news| matches!(news, News::Bad { .. } | News::Well { .. }));
+        for news in news {
+            match news {
+                News::Bad { name, why } => {
+                    self.alarm(format!("track {name}"), format!("{name} is bad: {why}"))
+                }
+                News::Well { name } => {
+                    info!("{name} is well");
+                    self.alarms.remove(&format!("track {name}"));
+                }
+                News::Unfit { group, name, stands } => {
+                    self.to_beats.post(Told::Trouble { group, trouble: Trouble::Tracked(name), stands });
+                }
+                News::Weight(weight) => self.to_beats.post(Told::Weight(weight)),
+            }
+        }
+        if is_new && let Err(error) = self.places.remember_bad(&self.tracks.bad()) {
+            self.alarm("tracked".to_owned(), error.to_string());
+        }
+    }
+
     fn store(&self, stored: &Stored) {
         match self.places.store(stored) {
             Ok(()) => self.to_beats.post(Told::Stored),
@@ -332,6 +367,8 @@ impl OrdinaryThread {
         self.notifier.configure(&config);
         self.config = Arc::new(config);
         self.to_beats.post(Told::Configure(Arc::clone(&self.config), keys));
+        let news = self.tracks.configure(&self.config);
+        self.tracked(news);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! one. What must survive a power cut is fsynced, with the directory that names it; what lives in /run is not: it is
 //! worthless after a reboot, and says so by the boot's id.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -101,6 +102,13 @@ struct MemoryFile {
     memory: Memory,
 }
 
+/// The names of what is tracked and bad, with the boot that they are of.
+#[derive(Serialize, Deserialize)]
+struct BadFile {
+    boot: String,
+    bad: BTreeSet<String>,
+}
+
 impl Places {
     /// Makes the directories where they are missing.
     pub(super) fn make(state: &Path, run: &Path) -> Result<Self, FileError> {
@@ -156,9 +164,25 @@ impl Places {
         written.map_err(system(&path, "written", ", make room there: until then this node says nothing"))
     }
 
+    /// What is tracked and was found bad by an earlier daemon of this boot.
+    pub(super) fn bad(&self, boot: &str) -> BTreeSet<String> {
+        let file: Option<BadFile> = read_json(&self.run.join("bad.json")).ok().flatten();
+        file.filter(|file| file.boot == boot).map(|file| file.bad).unwrap_or_default()
+    }
+
+    pub(super) fn remember_bad(&self, bad: &BTreeSet<String>) -> Result<(), FileError> {
+        let path = self.run.join("bad.json");
+        let file = boot_id().map(|boot| BadFile { boot, bad: bad.clone() })?;
+        let written =
+            serde_json::to_vec(&file).map_err(io::Error::from).and_then(|text| put(&path, &text, |_| Ok(())));
+        written.map_err(system(&path, "written", ", make room there"))
+    }
+
     /// What the daemon leaves behind when it stops in good order: nothing runs here any more.
     pub(super) fn forget(&self) {
-        let _ = fs::remove_file(self.run.join("memory.json"));
+        for file in ["memory.json", "bad.json"] {
+            let _ = fs::remove_file(self.run.join(file));
+        }
     }
 
     fn write_durably(&self, path: &Path, text: &[u8]) -> Result<(), FileError> {

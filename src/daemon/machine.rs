@@ -1,4 +1,4 @@
-//! What of this machine does not go with the configuration: the program of `[notify]`, and units that systemd would start
+//! What of this machine does not go with the configuration: the programs of `[notify]` and `[track.NAME]`, and units that systemd would start
 //! by itself. It is seen from files alone and asked of nobody, so that it can be said of an image that does not run, and by
 //! an ordinary user.
 
@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Resource};
+use crate::config::{Config, Resource, Tracked};
 
 use super::files::is_trusted;
 
@@ -31,6 +31,13 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
     if let Some(notify) = &config.notify {
         said.extend(fault(&notify.program, root).map(|fault| format!("nothing is told of events: {fault}")));
     }
+    for track in &config.tracks {
+        if let Tracked::Program { program, .. } = &track.what {
+            said.extend(
+                fault(program, root).map(|fault| format!("[track.{}] is bad here: {fault}", track.name)),
+            );
+        }
+    }
     let resources = config.groups.values().flat_map(|group| &group.resources);
     // What is warm runs on every node anyhow.
     let names: BTreeSet<String> =
@@ -47,14 +54,14 @@ pub(super) fn fault(program: &Path, root: &Path) -> Option<String> {
         Ok(meta) => meta,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Some(format!(
-                "{path} is not there: put it on this node, owned by root, with chmod 755, or name another `program` in [notify]"
+                "{path} is not there: put it on this node, owned by root, with chmod 755, or name another `program`"
             ));
         }
         Err(error) => return Some(format!("{path} cannot be looked at: {error}")),
     };
     let (mode, owner) = (meta.mode() & 0o7777, meta.uid());
     if !meta.is_file() {
-        return Some(format!("{path} is no file: name a program in [notify]"));
+        return Some(format!("{path} is no file: name a program"));
     }
     if mode & 0o022 != 0 || !is_trusted(owner) {
         return Some(format!(

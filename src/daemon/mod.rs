@@ -9,6 +9,8 @@
 //! | `paths.rs` | whether a service network is dead on this side |
 //! | `desk.rs`, `systemd.rs` | the ordinary thread: log, disk, control socket, signals |
 //! | `notify.rs` | the program of `[notify]` |
+//! | `tracks.rs` | what is tracked beside the network, and the groups that hang on it |
+//! | `program.rs` | a stranger's program, run once |
 //! | `machine.rs` | what of this machine does not go with the configuration |
 //! | `reexec.rs` | a new version takes this one's place |
 //! | `files.rs` | what is kept in files, and the keys |
@@ -28,9 +30,11 @@ mod mailbox;
 mod notify;
 mod paths;
 mod probes;
+mod program;
 mod reexec;
 mod renewals;
 mod systemd;
+mod tracks;
 mod vip;
 
 use std::collections::BTreeMap;
@@ -63,6 +67,7 @@ use desk::Said;
 use files::{FileError, Places};
 use mailbox::Mailbox;
 use notify::Notifier;
+use tracks::Tracks;
 use vip::Vips;
 
 /// Above ordinary work and below what keeps the machine itself alive.
@@ -141,6 +146,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     // A life that was stored and never spoke costs nothing.
     let incarnation = known.places.begin_life(clock::wall_seconds())?;
     let kernel = Kernel::open(&known.config, memory.as_ref())?;
+    let bad = memory.is_some().then(|| known.places.bad(&known.boot));
     abort_on_panic();
     let start = Start {
         config: Arc::clone(&known.config),
@@ -162,6 +168,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let notifier = Notifier::new(&known.config, names.node(known.node));
     let desk = desk::OrdinaryThread {
         notifier,
+        tracks: Tracks::new(&known.config, names.node(known.node), bad.as_ref()),
         config_path: options.config.clone(),
         names: Arc::clone(&known.config),
         config: known.config,
@@ -394,6 +401,7 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
         ("the links are", old.links == new.links),
         ("the timing is", old.timing == new.timing),
         ("what is told of events is", old.notify == new.notify),
+        ("what is tracked is", old.tracks == new.tracks),
     ] {
         if !same {
             lines.push(format!("{what} changed"));

@@ -1,31 +1,20 @@
 //! The program of `[notify]`: run for one event after the other, in the order in which they happened.
 //!
-//! It is a stranger's program, and may hang, fork, write without end or be gone. So it is started from a thread that nobody
-//! waits for, it is killed with its whole process group when its time is over, and what waits for it is bounded. Nothing of
-//! the daemon waits for it but a stop, and that briefly.
+//! What waits for it is bounded, and nothing of the daemon waits for it but a stop, and that briefly.
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe::{self, Receiver};
-use tokio::process::{Child, Command};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::config::{Config, Notify};
 use crate::control::variables::Told;
 
-use super::machine;
+use super::program::Program;
 
 /// So many events wait for the program. One more, and the oldest is not told: how things are now matters more than how
 /// they came to be so, which the journal keeps.
@@ -35,16 +24,8 @@ const WAITING: usize = 64;
 /// whoever stops a daemon sits in front of it.
 const LAST: Duration = Duration::from_secs(3);
 
-/// So many lines of one run go to the log, each cut off here: a program must not push out what the daemon has to say.
+/// So many lines of one run go to the log: a program must not push out what the daemon has to say.
 const LINES: usize = 20;
-const LINE_BYTES: usize = 500;
-
-/// What the program wrote before it ended is in the pipe already, and is read at once; what it left running in the
-/// background may hold the pipe open for ever.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// What systemd tells the daemon is not for its children, who would speak in its name or take its log for their own.
-const NOT_INHERITED: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "JOURNAL_STREAM"];
 
 /// The program, and what it is still to be told.
 #[derive(Debug)]
@@ -144,144 +125,33 @@ impl Notifier {
 
 /// One run, with a word on it if it went wrong.
 async fn run(notify: Arc<Notify>, kind: &'static str, variables: Vec<(&'static str, String)>) {
-    let program = notify.program.display();
-    let why = match attempt(&notify, variables).await {
-        Ok(status) if status.success() => return,
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, signal) => format!("ended by signal {}", signal.unwrap_or_default()),
-        },
-        Err(why) => why,
-    };
-    warn!("{program} has failed at `{kind}`: {why}");
-}
-
-async fn attempt(notify: &Notify, variables: Vec<(&'static str, String)>) -> Result<ExitStatus, String> {
-    let failed = |error: io::Error| format!("it cannot be run: {error}");
-    let (sender, receiver) = pipe::pipe().map_err(failed)?;
-    let output = sender.into_blocking_fd().map_err(failed)?;
-    let mut command = Command::new(&notify.program);
-    command.args(&notify.args).envs(variables).process_group(0);
-    for name in NOT_INHERITED {
-        command.env_remove(name);
-    }
-    let errors = output.try_clone().map_err(failed)?;
-    command.stdin(Stdio::null()).stdout(output).stderr(errors);
-    let program = notify.program.clone();
-    // A file system that hangs would hold up whoever starts a program from it.
-    let started = spawn_blocking(move || match machine::fault(&program, Path::new("/")) {
-        Some(fault) => Err(fault),
-        None => command.spawn().map_err(|error| format!("it cannot be run: {error}; look at its first line")),
-    });
-    let mut child = started.await.map_err(|error| error.to_string())??;
-    let mut group = ProcessGroup::of(&child);
-    let mut output = Output::new(notify.program.display().to_string());
-    let limit = Duration::from_micros(notify.timeout.as_micros());
-    let ended = timeout(limit, listen(&mut child, receiver, &mut output)).await;
-    output.end();
-    let Ok(status) = ended else {
-        drop(group);
-        // It is killed: that is a matter of moments.
-        let _ = child.wait().await;
-        return Err(format!(
-            "it took longer than {}, and was killed with all that it had started",
-            notify.timeout
-        ));
-    };
-    group.0 = None;
-    status.map_err(failed)
-}
-
-/// Waits for its end, and reads what it says meanwhile.
-async fn listen(child: &mut Child, mut pipe: Receiver, output: &mut Output) -> io::Result<ExitStatus> {
-    let mut buffer = [0; 4096];
-    let mut open = true;
-    let status = loop {
-        tokio::select! {
-            status = child.wait() => break status,
-            read = pipe.read(&mut buffer), if open => open = output.take(&buffer, read),
+    let shown = notify.program.display();
+    let mut lines = 0;
+    let program = Program { path: &notify.program, args: &notify.args, variables, limit: notify.timeout };
+    let say = |line: String| {
+        lines += 1;
+        if lines <= LINES {
+            info!("{shown}: {line}");
         }
     };
-    let rest = async {
-        while open {
-            let read = pipe.read(&mut buffer).await;
-            open = output.take(&buffer, read);
-        }
-    };
-    // Whoever holds the pipe open beyond that is not listened to.
-    let _ = timeout(LAST_WORDS, rest).await;
-    status
-}
-
-/// What a program has started and is not over, which ends when this is dropped.
-struct ProcessGroup(Option<Pid>);
-
-impl ProcessGroup {
-    fn of(child: &Child) -> Self {
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-        Self(pid.map(Pid::from_raw))
+    let outcome = program.run(say).await;
+    if let Some(more @ 1..) = usize::checked_sub(lines, LINES) {
+        info!("{shown}: {more} more lines are left out");
     }
-}
-
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // Gone already is as good.
-            let _ = killpg(leader, Signal::SIGKILL);
-        }
-    }
-}
-
-/// What a run says, on its way to the log.
-struct Output {
-    program: String,
-    line: Vec<u8>,
-    lines: usize,
-}
-
-impl Output {
-    fn new(program: String) -> Self {
-        Self { program, line: Vec::new(), lines: 0 }
-    }
-
-    /// Whether more can come.
-    fn take(&mut self, buffer: &[u8], read: io::Result<usize>) -> bool {
-        let read = buffer.get(..read.unwrap_or(0)).unwrap_or_default();
-        for byte in read {
-            match byte {
-                b'\n' => self.say(),
-                byte if self.line.len() < LINE_BYTES => self.line.push(*byte),
-                _ => {}
-            }
-        }
-        !read.is_empty()
-    }
-
-    fn say(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        self.lines += 1;
-        if self.lines <= LINES {
-            let line = String::from_utf8_lossy(&line).replace(char::is_control, " ");
-            info!("{}: {}", self.program, line.trim_end());
-        }
-    }
-
-    fn end(&mut self) {
-        if !self.line.is_empty() {
-            self.say();
-        }
-        if let Some(more @ 1..) = self.lines.checked_sub(LINES) {
-            info!("{}: {more} more lines are left out", self.program);
-        }
+    if let Err(why) = outcome {
+        warn!("{shown} has failed at `{kind}`: {why}");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::future::Future;
     use std::path::PathBuf;
     use std::sync::Mutex;
+    use std::io::Read;
+    use std::{fs, io};
+
+    use tokio::task::spawn_blocking;
 
     use super::*;
     use crate::config::parse_toml;
@@ -422,16 +292,21 @@ mod tests {
             });
         assert_eq!((said.as_str(), log.as_str()), ("a\na\n", ""));
         let (_, log) =
-            told("echo $$ > $0.pipe; exec sleep 1000", 1_000_000, |mut notifier, file| async move {
-                // Who reads from it waits for the program.
+            told("exec 3> $0.pipe; echo >&3; exec sleep 1000", 1_000_000, |mut notifier, file| async move {
+                // Who reads from it waits for the program's word, and then for its end.
                 let pipe = file.with_extension("pipe");
                 nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
                 notifier.tell(event("running", "a"));
                 notifier.tell(event("released", "a"));
-                let number = spawn_blocking(|| fs::read_to_string(pipe)).await.unwrap().unwrap();
-                assert!(!is_over(&number));
+                let open_and_read = move || {
+                    let mut pipe = fs::File::open(pipe).unwrap();
+                    pipe.read_exact(&mut [0]).unwrap();
+                    pipe
+                };
+                let mut pipe = spawn_blocking(open_and_read).await.unwrap();
                 notifier.finish().await;
-                assert!(is_over(&number));
+                let rest = spawn_blocking(move || pipe.read_to_end(&mut Vec::new()).unwrap()).await.unwrap();
+                assert_eq!(rest, 0);
             });
         assert!(log.contains("it is killed, and 1 more events are not told"), "{log}");
     }

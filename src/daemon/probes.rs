@@ -1,7 +1,7 @@
 //! Evidence: asks the network when the core wants to know, and says who answered.
 //!
 //! And reach: where a group asks for ping targets, they are asked all the time, once a second; a target counts while one
-//! of its last three pings was answered.
+//! of its last three pings was answered. What is tracked and has a weight counts as targets do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -38,6 +38,8 @@ pub(super) struct Probes {
     /// Those of the configuration, in groups; empty: each interface's gateways.
     targets: Vec<Vec<IpAddr>>,
     reach: Option<Watched>,
+    /// What counts as so many reached targets more.
+    weight: u16,
     paths: Paths,
     /// When paths are judged next.
     judge_at: Span,
@@ -62,6 +64,7 @@ impl Probes {
             addresses: BTreeMap::new(),
             targets: Vec::new(),
             reach: None,
+            weight: 0,
             paths: Paths::default(),
             judge_at: Span::ZERO,
             timing: config.timing,
@@ -128,6 +131,11 @@ impl Probes {
         self.prober.ask(round, &service.interface, asked, targets, now).map_err(|failure| failure.to_string())
     }
 
+    /// Counts from the next round on.
+    pub(super) fn weigh(&mut self, weight: u16) {
+        self.weight = weight;
+    }
+
     /// The numbers of interfaces mean others from now on.
     pub(super) fn forget_interfaces(&mut self) {
         self.services.clear();
@@ -172,7 +180,7 @@ impl Probes {
         let reach = self.reach.as_mut().filter(|reach| reach.next_at <= now)?;
         let counts = |round: u64| round + MISSES > reach.rounds;
         let reached = reach.answered.values().filter(|round| counts(**round)).count();
-        let reached = u16::try_from(reached).unwrap_or(u16::MAX);
+        let reached = u16::try_from(reached).unwrap_or(u16::MAX).saturating_add(self.weight);
         let news = reach.rounds >= MISSES && reach.told != Some(reached);
         if news {
             reach.told = Some(reached);

@@ -62,7 +62,8 @@ impl Renewals {
 
     /// The renewals that wait no longer.
     pub(super) fn take_due(&mut self, now: Span, timing: &Timing) -> Vec<(GroupId, Span)> {
-        let due = self.0.iter_mut().filter(|(_, end)| end.latest > end.told && end.told <= now + left(timing));
+        let due =
+            self.0.iter_mut().filter(|(_, end)| end.latest > end.told && end.told <= now + left(timing));
         due.map(|(group, end)| {
             end.told = end.latest;
             (*group, end.latest)
@@ -87,7 +88,8 @@ mod tests {
     fn renewals_wait_while_most_of_the_lease_is_left_after_the_next_beat() {
         let (timing, mut renewals) = (timing(), Renewals::default());
         renewals.raised(GROUP, LEASE);
-        let tells = |at: u64| renewals.renewed(GROUP, Span::millis(at) + LEASE, Span::millis(at), &timing);
+        let mut tells =
+            |at: u64| renewals.renewed(GROUP, Span::millis(at) + LEASE, Span::millis(at), &timing);
         let told: Vec<u64> = (1..=9).map(|beat| beat * 100).filter(|at| tells(*at)).collect();
         assert_eq!(told, [200, 400, 600, 800]);
     }

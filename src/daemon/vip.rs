@@ -21,9 +21,15 @@ pub(super) type Place = (GroupId, u16);
 pub(super) struct Vips {
     route: Route,
     here: BTreeMap<Place, Vec<Placed>>,
-    /// Where addresses that are not here would be, and of which resource they are. `None`: the network has changed since
-    /// it was looked up.
-    ahead: Option<BTreeMap<Place, (Arc<Resource>, Vec<Placed>)>>,
+    /// Where addresses that are not here would be. `None`: the network has changed since it was looked up.
+    ahead: Option<BTreeMap<Place, Ahead>>,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    /// As it was configured then.
+    of: Arc<Resource>,
+    placed: Vec<Placed>,
 }
 
 /// An address where it belongs.
@@ -89,7 +95,7 @@ impl Vips {
                 if !self.here.contains_key(&place)
                     && let Ok(placed) = self.places_with(resource, &mut known)
                 {
-                    found.insert(place, (Arc::clone(resource), placed));
+                    found.insert(place, Ahead { of: Arc::clone(resource), placed });
                 }
             }
         }
@@ -104,7 +110,7 @@ impl Vips {
     /// What was looked up for just this resource. Of a change of routes nobody tells, so where the interface was left to
     /// the route, the route is asked, for one address in the place of all.
     fn found_ahead(&mut self, place: Place, resource: &Resource) -> Result<Option<Vec<Placed>>, VipError> {
-        let Some((of, placed)) = self.ahead.as_mut().and_then(|ahead| ahead.remove(&place)) else {
+        let Some(Ahead { of, placed }) = self.ahead.as_mut().and_then(|ahead| ahead.remove(&place)) else {
             return Ok(None);
         };
         if *of != *resource {
@@ -113,7 +119,8 @@ impl Vips {
         let unnamed = resource.addresses().into_iter().find(|wanted| wanted.interface.is_none());
         let Some(unnamed) = unnamed else { return Ok(Some(placed)) };
         let (index, _) = self.network_of(unnamed.address, &mut Known::default())?;
-        let same = |placed: &Placed| placed.address.address != unnamed.address || placed.address.index == index;
+        let same =
+            |placed: &Placed| placed.address.address != unnamed.address || placed.address.index == index;
         let stays = placed.iter().all(same);
         Ok(stays.then_some(placed))
     }

@@ -164,7 +164,7 @@ const KEPT: [([&str; 3], bool, bool); 12] = [
     (["500ms", "1s", "2s"], true, true),
     (["700ms", "1s", "2s"], false, true),
     (["900ms", "1s", "2s"], false, false),
-    (["10ms", "15ms", "30ms"], false, true),
+    (["10ms", "15ms", "30ms"], false, false),
     (["2500us", "12500us", "25ms"], false, false),
 ];
 

@@ -147,6 +147,7 @@ fn config(names: &[&str], arbiters: &[&str], change: impl FnOnce(&mut Config)) -
         interfaces: vec![Interface { name: Some("eth0".into()), has_link: false }],
         groups: BTreeMap::from([(GroupId::of("web"), group())]),
         notify: None,
+        tracks: Vec::new(),
     };
     change(&mut config);
     config

@@ -13,6 +13,7 @@ mod notify;
 mod orders;
 mod pair;
 mod split;
+mod tracks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -53,6 +54,9 @@ tests! {
         a_hand_over_is_told_on_both_nodes_in_the_order_in_which_it_happened,
         a_program_that_hangs_delays_nothing_and_does_not_outlive_a_stop,
         a_program_that_is_missing_is_named_and_a_reload_brings_another;
+    tracks:
+        a_node_whose_program_fails_gives_the_group_away_and_gets_it_back,
+        a_daemon_that_is_started_again_knows_what_was_bad;
     split:
         a_dead_heartbeat_network_moves_nothing_and_is_an_alarm,
         an_arbiter_decides_whoever_is_cut_off;

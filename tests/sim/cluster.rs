@@ -148,6 +148,7 @@ pub(crate) fn draw_config(shape: &Shape, rng: &mut Rng) -> Config {
             .collect(),
         groups: BTreeMap::new(),
         notify: None,
+        tracks: Vec::new(),
     };
     for place in 0..shape.groups {
         draw_group(&mut config, shape, place, rng);

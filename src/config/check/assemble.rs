@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::groups::instance_names;
 use super::resources::resource_names;
-use super::{notify, safety, timing};
+use super::{notify, safety, timing, track};
 use crate::config::draft::{Draft, DraftCast, DraftGroup, DraftLink, DraftMonitor, DraftResource, Name};
 use crate::config::model::{
     Cast, Config, Fence, Group, Link, Node, Promise, Reach, Resource, Tiebreak, VotersBefore, Watchdog,
@@ -61,6 +61,7 @@ pub(super) fn assemble(draft: &Draft) -> Config {
         interfaces: Vec::new(),
         groups: draft.groups.iter().flat_map(|group| instances(draft, group)).collect(),
         notify: draft.notify.as_ref().and_then(notify::resolve),
+        tracks: draft.tracks.iter().filter_map(|one| track::resolve(draft, one)).collect(),
     };
     config.fill_in_interfaces();
     config

@@ -13,6 +13,7 @@ mod rounds;
 mod safety;
 mod service;
 mod timing;
+mod track;
 
 use super::diagnostic::Findings;
 use super::draft::Draft;
@@ -29,5 +30,6 @@ pub(super) fn build(draft: &Draft, findings: &mut Findings) -> Option<Config> {
     safety::check(draft, findings);
     evidence::check(draft, findings);
     notify::check(draft, findings);
+    track::check(draft, findings);
     (!findings.refuse()).then(|| assemble::assemble(draft))
 }

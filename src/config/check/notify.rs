@@ -11,7 +11,7 @@ const TIMEOUT: Span = Span::seconds(10);
 
 pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     let Some(notify) = &draft.notify else { return };
-    check_program(notify, findings);
+    check_program(&notify.program, findings);
     check_events(notify, findings);
     if let Some(timeout) = notify.timeout.as_ref().filter(|timeout| timeout.value == Span::ZERO) {
         findings.push(
@@ -22,8 +22,9 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     }
 }
 
-fn check_program(notify: &DraftNotify, findings: &mut Findings) {
-    let Some(path) = notify.program.first() else {
+/// Reports what cannot be run as a program with its arguments.
+pub(super) fn check_program(program: &[Name], findings: &mut Findings) {
+    let Some(path) = program.first() else {
         return;
     };
     if !path.value.starts_with('/') {
@@ -33,14 +34,14 @@ fn check_program(notify: &DraftNotify, findings: &mut Findings) {
                 .help("write the whole path, and each argument as a text of its own: [\"/etc/systole/notify\", \"web\"]"),
         );
     }
-    if let Some(word) = notify.program.iter().find(|word| word.value.contains('\0')) {
+    if let Some(word) = program.iter().find(|word| word.value.contains('\0')) {
         findings.push(
             Diagnostic::mistake(word.place, "a word of `program` has a zero byte in it")
                 .label("cannot be handed to a program")
                 .help("leave it out"),
         );
     }
-    if let Some(word) = notify.program.get(limits::PARAMS) {
+    if let Some(word) = program.get(limits::PARAMS) {
         findings.push(
             Diagnostic::mistake(word.place, format!("more than {} words in `program`", limits::PARAMS))
                 .label("the first beyond")

@@ -13,6 +13,7 @@ pub(super) const TOP: &[&str] = &[
     "fence",
     "voters",
     "notify",
+    "track",
     "group",
 ];
 /// `[cluster]`
@@ -35,6 +36,9 @@ pub(super) const FENCE: &[&str] = &["agent", "params", "nodes", "delay"];
 pub(super) const VOTERS: &[&str] = &["before", "before-tiebreak"];
 /// `[notify]`
 pub(super) const NOTIFY: &[&str] = &["program", "events", "timeout"];
+/// `[track.NAME]`
+pub(super) const TRACK: &[&str] =
+    &["program", "file", "no-file", "process", "every", "timeout", "fall", "rise", "groups", "weight"];
 /// `[group.NAME]`
 pub(super) const GROUP: &[&str] = &[
     "prefer",
@@ -70,6 +74,7 @@ pub(super) fn home(key: &str) -> Option<&'static str> {
         (FENCE, "in [fence.NAME]"),
         (VOTERS, "in [voters]"),
         (NOTIFY, "in [notify]"),
+        (TRACK, "in [track.NAME]"),
         (GROUP, "in [group.NAME]"),
         (RESOURCE, "in [[group.NAME.resource]]"),
         (MONITOR, "in a resource's `monitor = { … }`"),

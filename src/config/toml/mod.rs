@@ -10,6 +10,7 @@ mod notify;
 mod safety;
 mod short;
 mod table;
+mod track;
 
 use std::path::PathBuf;
 
@@ -56,6 +57,7 @@ pub(super) fn read(file: usize, text: &str, findings: &mut Findings) -> Option<D
     cluster::read(&top, &mut draft, findings);
     safety::read(&top, &mut draft, findings);
     draft.notify = notify::read(&top, findings);
+    draft.tracks = track::read(&top, findings);
     if let Some(lines) = top.raw_text("haresources", findings) {
         short::read(text, lines, &mut draft, findings);
     }
