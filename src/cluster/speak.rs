@@ -1,8 +1,9 @@
 //! When to send a beat, and what it says.
 //!
 //! Each keepalive; and at once when claims, flags, planner facts or the holder in a grant change. A few changes in a row
-//! leave so, as many as a hand-over has; further ones wait, up to a millisecond, and then leave together. Ages and sequence numbers are no change, or two nodes would answer each other for
-//! ever (rule 1). What a beat rests on is in memory before it leaves.
+//! leave so, as many as a hand-over has; further ones wait, up to a millisecond, and then leave together. Ages and sequence
+//! numbers are no change, or two nodes would answer each other for ever (rule 1). What a beat rests on is in memory before
+//! it leaves.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::discriminant;

@@ -146,9 +146,9 @@ async fn run(notify: Arc<Notify>, kind: &'static str, variables: Vec<(&'static s
 #[cfg(test)]
 mod tests {
     use std::future::Future;
+    use std::io::Read;
     use std::path::PathBuf;
     use std::sync::Mutex;
-    use std::io::Read;
     use std::{fs, io};
 
     use tokio::task::spawn_blocking;

@@ -1,7 +1,7 @@
 //! A stranger's program, run once from the ordinary thread: it may hang, fork, write without end or be gone.
 //!
-//! So it is started from a thread that nobody waits for, and it is killed with its whole process group when its time is over,
-//! or when nobody waits for it any more. What it writes is handed over by the line.
+//! So it is started from a thread that nobody waits for, and it is killed with its whole process group when its time is
+//! over, or when nobody waits for it any more. What it writes is handed over by the line.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
