@@ -383,6 +383,15 @@ impl World {
     fn check_exclusive(&mut self, node: usize, ticket: Ticket) {
         self.stats.bump("exclusive starts checked");
         let bound = self.longest_lease * 2 + self.watchdog_time() * 102 / 100;
+        let starter = &self.machines[node];
+        let began = starter.running.iter().any(|(group, _)| *group == ticket.group);
+        let knows_no_better =
+            starter.unaware && began && starter.woke.is_some_and(|woke| self.now <= woke + bound);
+        if knows_no_better {
+            // Paused in the middle of its start, with clocks that stood still: it goes on until it hears somebody.
+            self.stats.bump("exclusive starts that a pause cut in two");
+            return;
+        }
         for other in (0..self.machines.len()).filter(|&other| other != node) {
             let machine = &self.machines[other];
             let group = ticket.group;

@@ -216,7 +216,8 @@ impl World {
             // An agent takes up to a lease and fails one time in five.
             8 * lease + 60_000 * 5
         } else if found.exclusive {
-            self.watchdog_time() * 102 / 100 + lease / 50 + 16_000
+            // After the wait a beat of the taker's, and one of each voter's that names it (chapter 11, (y)).
+            self.watchdog_time() * 102 / 100 + lease / 50 + 16_000 + 2 * keepalive
         } else {
             0
         };

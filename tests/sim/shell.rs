@@ -384,7 +384,9 @@ impl World {
     /// A daemon that goes on from its memory takes for running what that says, until a monitor tells otherwise.
     fn believe_adopted(&mut self, node: usize, group: GroupId) {
         let machine = &mut self.machines[node];
-        let resources = machine.config.groups.get(&group).map_or(0, |group| group.resources.len());
+        // As it was when it was started: the configuration may be another by now.
+        let claim = machine.memory.as_ref().and_then(|memory| memory.claims.get(&group));
+        let resources = claim.map_or(0, |claim| claim.group.resources.len());
         for place in (0..resources).filter_map(|place| u16::try_from(place).ok()) {
             machine.believed.entry((group, place)).or_insert(true);
         }
