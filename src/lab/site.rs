@@ -17,6 +17,8 @@ use crate::types::NodeId;
 const WATCHED: usize = 4;
 /// Each node is a namespace, a thread and a daemon on this one machine.
 const NODES: usize = 64;
+/// The numbers of a machine's cables have room for more, and no machine has so many.
+const NETWORKS: usize = 64;
 /// Addresses of a link that are farther apart than such a network, of IPv4 and of IPv6, are behind routers.
 const SHORTEST: (u8, u8) = (16, 32);
 /// The network of an address, where nothing says how large it is.
@@ -65,10 +67,14 @@ pub enum SiteError {
     #[error("no group has a service address, so a client has nothing to ask: add a group with one")]
     NoAddress,
     /// One machine is too small for it.
-    #[error("{count} nodes are too many for one machine: take a configuration with {NODES} at most")]
+    #[error("{count} {what} are too many for one machine: take a configuration with {most} at most")]
     TooMany {
-        /// So many nodes.
+        /// So many.
         count: usize,
+        /// Of what.
+        what: &'static str,
+        /// There may be so many.
+        most: usize,
     },
     /// Every machine has it already.
     #[error("the interface {0} is in every machine already and has no cable: name another one")]
@@ -128,6 +134,10 @@ impl Site {
             drawing.link(link)?;
         }
         let services = drawing.services()?;
+        let count = drawing.networks.len();
+        if count > NETWORKS {
+            return Err(SiteError::TooMany { count, what: "interfaces", most: NETWORKS });
+        }
         drawing.invent_networks();
         drawing.tell_apart(&services)?;
         drawing.complete_nodes()?;
@@ -170,7 +180,7 @@ impl<'a> Drawing<'a> {
         let mut nodes: Vec<_> = config.nodes.iter().map(|(id, node)| (*id, node.name.as_str())).collect();
         nodes.sort_unstable_by_key(|(_, name)| *name);
         if nodes.len() > NODES {
-            return Err(SiteError::TooMany { count: nodes.len() });
+            return Err(SiteError::TooMany { count: nodes.len(), what: "nodes", most: NODES });
         }
         if config.addresses().is_empty() {
             return Err(SiteError::NoAddress);
