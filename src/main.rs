@@ -13,6 +13,7 @@ use systole::cli::events::Events;
 use systole::cli::fence_ack::FenceAck;
 use systole::cli::finish;
 use systole::cli::key::Key;
+use systole::cli::lab::Lab;
 use systole::cli::maintenance::Maintenance;
 use systole::cli::move_group::Move;
 use systole::cli::online::Online;
@@ -55,6 +56,7 @@ enum Command {
     Stop(Stop),
     Key(Key),
     Demo(Demo),
+    Lab(Lab),
     Completions(Completions),
 }
 
@@ -86,6 +88,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Stop(stop) => finish(stop.run()),
         Command::Key(key) => finish(key.run()),
         Command::Demo(demo) => demo.run(),
+        Command::Lab(lab) => lab.run(),
         Command::Completions(completions) => finish(completions.run(&mut Arguments::command())),
     }
 }

@@ -65,6 +65,7 @@ impl Demo {
                     LabError::Cluster { .. } | LabError::Interrupted => 1,
                     LabError::Forbidden { .. }
                     | LabError::Unknown { .. }
+                    | LabError::Idle(_)
                     | LabError::Network(_)
                     | LabError::Setting(_)
                     | LabError::Machine { .. } => 2,

@@ -13,6 +13,7 @@ pub mod fence_ack;
 pub mod firewall;
 mod handover;
 pub mod key;
+pub mod lab;
 pub mod maintenance;
 pub mod move_group;
 mod odds;

@@ -25,6 +25,7 @@ mod model;
 mod monitor;
 mod nearest;
 pub mod notify;
+mod rekeyed;
 mod toml;
 mod values;
 
@@ -34,6 +35,7 @@ pub use heartbeat::HeartbeatFiles;
 pub use load::{LoadError, load};
 pub use model::*;
 pub use nearest::nearest;
+pub use rekeyed::with_keys;
 
 use diagnostic::Findings;
 use draft::Draft;

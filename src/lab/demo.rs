@@ -3,9 +3,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -17,7 +16,7 @@ use super::outage::Outcome;
 use super::plan::Plan;
 use super::space::Stop;
 use super::stage::{Seen, Stage};
-use super::{LabError, clock};
+use super::{LabError, clock, keys};
 use crate::time::Span;
 
 /// The network of the address, the address, and the directors and the client on it.
@@ -311,11 +310,7 @@ impl Demo {
 fn program(folder: &Path, daemon: &Path) -> Result<Program, LabError> {
     let (keys, config) = (folder.join("keys"), folder.join("systole.toml"));
     let write = || {
-        let mut secret = [0; 32];
-        fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
-        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&keys)?;
-        writeln!(file, "1 {hex}")?;
+        keys::write_new(&keys)?;
         fs::write(&config, configuration(&keys))
     };
     let done: io::Result<()> = write();

@@ -13,6 +13,9 @@
 //! | `outage.rs` | what the client noticed of a fault, from what it wrote down |
 //! | `stage.rs` | a cluster with a client that watches one address, and tells what it sees |
 //! | `demo.rs` | the pair that is shown, and what happens to it |
+//! | `site.rs`, `subnet.rs` | which machines, networks and addresses stand for a configuration |
+//! | `orders.rs` | what a person or a script can order, a line each |
+//! | `rehearsal.rs`, `keys.rs` | a user's own configuration, its daemons, and the orders carried out |
 //! | `load.rs` | keeps this machine busy, or measures how late it is |
 //! | `frame.rs`, `clock.rs` | what the client and a rival put on the wire; the clock of all of them |
 //!
@@ -26,14 +29,19 @@ pub mod demo;
 mod ears;
 mod echo;
 mod frame;
+mod keys;
 mod load;
 mod network;
+mod orders;
 mod outage;
 mod plan;
 mod probe;
+mod rehearsal;
 mod relay;
+mod site;
 mod space;
 mod stage;
+mod subnet;
 mod tap;
 mod web;
 
@@ -47,10 +55,13 @@ pub use daemon::Program;
 pub use ears::{Ears, Heard};
 pub use load::{Busy, Idle};
 pub use network::{Lab, Machine};
+pub use orders::{Does, ORDERS, Order, Way};
 pub use outage::{Gap, Outcome, doubles, first_by, longest_gap};
 pub use plan::{MachinePlan, Plan, PortPlan};
 pub use probe::{Answer, Probe};
+pub use rehearsal::{Done, Rehearsal, Told};
 pub use relay::{BadCable, Fault};
+pub use site::{Service, Site, SiteError};
 pub use space::{Space, Stop, Work, become_root, interrupts, is_root};
 pub use stage::{Seen, Stage};
 pub use tap::{Passed, Tap, Tapped};
@@ -83,6 +94,9 @@ pub enum LabError {
     /// A setting of the network.
     #[error(transparent)]
     Setting(#[from] SysctlError),
+    /// There is nothing to do: it is so already, or is not there.
+    #[error("{0}")]
+    Idle(String),
     /// The cluster does not do what it is there for.
     #[error(
         "{what}; its daemons say:\n{log}\nlook there for the reason, or try `systole check` on the configuration"

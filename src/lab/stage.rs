@@ -1,4 +1,4 @@
-//! A cluster on the lab's network with a client that watches one address: what it sees, as it sees it.
+//! A cluster on the lab's networks with a client that watches addresses: what it sees, as it sees it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::daemon::Program;
 use super::ears::{Ears, Heard};
-use super::network::Lab;
+use super::network::{Lab, Machine};
 use super::outage::{Outcome, doubles};
 use super::plan::Plan;
 use super::probe::{Answer, Probe};
@@ -50,18 +50,25 @@ pub enum Seen {
 /// A cluster, and the client that watches it.
 #[derive(Debug)]
 pub struct Stage {
+    first: Watched,
+    others: Vec<Watched>,
+    names: BTreeMap<Mac, String>,
+    directors: Vec<String>,
+    client: String,
+    program: Program,
+    _work: Vec<Work<()>>,
+    lab: Lab,
+}
+
+/// An address that the client asks, and what came of it.
+#[derive(Debug)]
+struct Watched {
+    address: IpAddr,
     probe: Probe,
     ears: Ears,
     answers: Vec<Answer>,
     heard: Vec<Heard>,
     is_double: bool,
-    names: BTreeMap<Mac, String>,
-    directors: Vec<String>,
-    client: String,
-    address: IpAddr,
-    program: Program,
-    _work: Vec<Work<()>>,
-    lab: Lab,
 }
 
 impl Stage {
@@ -69,8 +76,18 @@ impl Stage {
     /// network. No daemon runs yet.
     pub fn new(
         plan: &Plan,
+        names: (&[&str], &str),
+        watched: (&str, IpAddr),
+        program: impl FnOnce(&Lab) -> Result<Program, LabError>,
+    ) -> Result<Self, LabError> {
+        Self::watching(plan, names, (watched, &[]), program)
+    }
+
+    /// The same with more addresses, each with its network. Each costs the client five questions a millisecond.
+    pub fn watching(
+        plan: &Plan,
         (directors, client): (&[&str], &str),
-        (network, address): (&str, IpAddr),
+        ((network, address), others): ((&str, IpAddr), &[(&str, IpAddr)]),
         program: impl FnOnce(&Lab) -> Result<Program, LabError>,
     ) -> Result<Self, LabError> {
         let mut lab = Lab::build(plan)?;
@@ -80,24 +97,21 @@ impl Stage {
             work.extend([machine.answer()?, machine.serve()?]);
         }
         for planned in &plan.machines {
-            if let Ok(mac) = lab.machine(&planned.name)?.mac(network) {
-                names.insert(mac, planned.name.clone());
+            for port in &planned.ports {
+                names.insert(lab.machine(&planned.name)?.mac(&port.network)?, planned.name.clone());
             }
         }
         let watcher = lab.machine_mut(client)?;
-        let (ears, probe) = (watcher.listen(network, address)?, watcher.probe(address)?);
+        let first = Watched::new(watcher, network, address)?;
+        let mut watch = |(network, address): &(&str, IpAddr)| Watched::new(watcher, network, *address);
         Ok(Self {
+            others: others.iter().map(&mut watch).collect::<Result<_, _>>()?,
+            first,
             program: program(&lab)?,
             directors: directors.iter().map(|name| (*name).to_owned()).collect(),
             client: client.to_owned(),
-            answers: Vec::new(),
-            heard: Vec::new(),
-            is_double: false,
             _work: work,
-            probe,
-            ears,
             names,
-            address,
             lab,
         })
     }
@@ -112,9 +126,9 @@ impl Stage {
         &self.directors
     }
 
-    /// The address that is watched.
+    /// The address that is watched, the first if there are more.
     pub fn address(&self) -> IpAddr {
-        self.address
+        self.first.address
     }
 
     /// Starts a director's daemon.
@@ -130,6 +144,86 @@ impl Stage {
 
     /// What the client has seen since it was last asked.
     pub fn look(&mut self) -> Vec<Seen> {
+        self.look_at_all().into_iter().map(|(_, _, seen)| seen).collect()
+    }
+
+    /// The same with the time of each, by the lab's clock, and the address that it is about.
+    pub fn look_at_all(&mut self) -> Vec<(Span, IpAddr, Seen)> {
+        let (names, mut seen) = (&self.names, Vec::new());
+        for watched in std::iter::once(&mut self.first).chain(&mut self.others) {
+            let address = watched.address;
+            seen.extend(watched.look(names).into_iter().map(|(at, seen)| (at, address, seen)));
+        }
+        seen.sort_by_key(|(at, ..)| *at);
+        seen
+    }
+
+    /// Who answered last.
+    pub fn holder(&self) -> Option<Arc<str>> {
+        self.first.last().map(|answer| Arc::clone(&answer.from))
+    }
+
+    /// Who answered last at this address, and when.
+    pub fn last_answer(&self, address: IpAddr) -> Option<&Answer> {
+        let mut all = std::iter::once(&self.first).chain(&self.others);
+        all.find(|watched| watched.address == address).and_then(Watched::last)
+    }
+
+    /// The director that does not hold the address.
+    pub fn standby(&self) -> Option<&String> {
+        let holder = self.holder();
+        self.directors.iter().find(|name| holder.as_deref() != Some(name.as_str()))
+    }
+
+    /// Something happens now: what was seen before it is forgotten, except for who held the address.
+    pub fn begin(&mut self) -> Span {
+        std::iter::once(&mut self.first).chain(&mut self.others).for_each(Watched::forget);
+        clock::now()
+    }
+
+    /// What the client noticed of what happened at this time, up to now.
+    pub fn outcome(&self, fault: Span) -> Outcome {
+        Outcome::of(fault, clock::now(), &self.first.answers, &self.first.heard)
+    }
+
+    /// Fetches the page: who served it, and how long that took. `None`: nobody did.
+    pub fn page(&self) -> Option<(String, Span)> {
+        let address = self.first.address;
+        let client = self.lab.machine(&self.client).ok()?;
+        client.space().run(move || fetch(address, PAGE)).ok()
+    }
+
+    /// The last that a director's daemons said, a line each.
+    pub fn last_words(&self, director: &str) -> Vec<String> {
+        let log = self.lab.log(director);
+        let lines: Vec<_> = log.lines().collect();
+        let from = lines.len().saturating_sub(LINES);
+        lines.into_iter().skip(from).map(str::to_owned).collect()
+    }
+
+    /// What is wrong, with the last that the daemons said.
+    pub fn failed(&self, what: impl Into<String>) -> LabError {
+        let last = |name: &String| {
+            let words = self.last_words(name).into_iter();
+            words.map(|line| format!("  {name}: {line}")).collect::<Vec<_>>()
+        };
+        let log = self.directors.iter().flat_map(last).collect::<Vec<_>>().join("\n");
+        LabError::Cluster { what: what.into(), log }
+    }
+
+    /// The machine with this Ethernet address.
+    pub fn name(&self, mac: Mac) -> String {
+        name(&self.names, mac)
+    }
+}
+
+impl Watched {
+    fn new(client: &mut Machine, network: &str, address: IpAddr) -> Result<Self, LabError> {
+        let (ears, probe) = (client.listen(network, address)?, client.probe(address)?);
+        Ok(Self { address, probe, ears, answers: Vec::new(), heard: Vec::new(), is_double: false })
+    }
+
+    fn look(&mut self, names: &BTreeMap<Mac, String>) -> Vec<(Span, Seen)> {
         let (answers, heard) = (self.probe.take(), self.ears.take());
         let mut seen = Vec::new();
         let mut last = self.answers.last().cloned();
@@ -142,10 +236,10 @@ impl Stage {
             last = Some(answer.clone());
         }
         let announced = heard.iter().filter(|heard| heard.announced);
-        seen.extend(announced.map(|heard| (heard.at, Seen::Announces { machine: self.name(heard.mac) })));
+        seen.extend(announced.map(|heard| (heard.at, Seen::Announces { machine: name(names, heard.mac) })));
         let both = doubles(&heard);
         if let Some((at, macs)) = both.first().filter(|_| !self.is_double) {
-            let machines = macs.iter().map(|mac| self.name(*mac)).collect();
+            let machines = macs.iter().map(|mac| name(names, *mac)).collect();
             seen.push((*at, Seen::Double { machines }));
         }
         if !heard.is_empty() {
@@ -157,48 +251,11 @@ impl Stage {
             self.forget();
         }
         seen.sort_by_key(|(at, _)| *at);
-        seen.into_iter().map(|(_, seen)| seen).collect()
+        seen
     }
 
-    /// Who answered last.
-    pub fn holder(&self) -> Option<Arc<str>> {
-        self.answers.last().map(|answer| Arc::clone(&answer.from))
-    }
-
-    /// The director that does not hold the address.
-    pub fn standby(&self) -> Option<&String> {
-        let holder = self.holder();
-        self.directors.iter().find(|name| holder.as_deref() != Some(name.as_str()))
-    }
-
-    /// Something happens now: what was seen before it is forgotten, except for who held the address.
-    pub fn begin(&mut self) -> Span {
-        self.forget();
-        clock::now()
-    }
-
-    /// What the client noticed of what happened at this time, up to now.
-    pub fn outcome(&self, fault: Span) -> Outcome {
-        Outcome::of(fault, clock::now(), &self.answers, &self.heard)
-    }
-
-    /// Fetches the page: who served it, and how long that took. `None`: nobody did.
-    pub fn page(&self) -> Option<(String, Span)> {
-        let address = self.address;
-        let client = self.lab.machine(&self.client).ok()?;
-        client.space().run(move || fetch(address, PAGE)).ok()
-    }
-
-    /// What is wrong, with the last that the daemons said.
-    pub fn failed(&self, what: impl Into<String>) -> LabError {
-        let last = |name: &String| {
-            let log = self.lab.log(name);
-            let lines: Vec<_> = log.lines().collect();
-            let from = lines.len().saturating_sub(LINES);
-            lines.iter().skip(from).map(|line| format!("  {name}: {line}")).collect::<Vec<_>>()
-        };
-        let log = self.directors.iter().flat_map(last).collect::<Vec<_>>().join("\n");
-        LabError::Cluster { what: what.into(), log }
+    fn last(&self) -> Option<&Answer> {
+        self.answers.last()
     }
 
     fn forget(&mut self) {
@@ -207,9 +264,8 @@ impl Stage {
         let heard = self.heard.len().saturating_sub(1);
         self.heard.drain(..heard);
     }
+}
 
-    /// The machine with this Ethernet address.
-    pub fn name(&self, mac: Mac) -> String {
-        self.names.get(&mac).cloned().unwrap_or_else(|| mac.to_string())
-    }
+fn name(names: &BTreeMap<Mac, String>, mac: Mac) -> String {
+    names.get(&mac).cloned().unwrap_or_else(|| mac.to_string())
 }

@@ -120,7 +120,7 @@ pub(crate) fn a_demo_that_is_interrupted_puts_everything_away() {
     }
 }
 
-fn folders() -> Vec<String> {
+pub(crate) fn folders() -> Vec<String> {
     let all =
         [std::env::temp_dir(), "/dev/shm".into()].into_iter().filter_map(|path| fs::read_dir(path).ok());
     let paths = all.flatten().map(|entry| entry.unwrap().path().display().to_string());

@@ -1,4 +1,5 @@
-//! The lab itself: its cables, its faults, its daemons and its probes, with a stand-in for the daemon.
+//! The lab itself: its cables, its faults, its daemons and its probes, with a stand-in for the daemon; and a user's own
+//! cluster in it, with the daemon itself.
 //!
 //! A program of its own and no harness of cargo's: an ordinary user becomes root of a namespace first, which only a
 //! process of one thread can do; and measurements want one test at a time. Arguments are parts of the tests' names.
@@ -9,6 +10,7 @@ mod children;
 mod demo;
 mod pair;
 mod probes;
+mod rehearsal;
 mod stand_in;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,6 +52,12 @@ tests! {
         a_pair_that_does_not_start_is_reported_with_its_last_words,
         keys_decide_what_happens_and_every_line_is_an_object,
         a_demo_that_is_interrupted_puts_everything_away;
+    rehearsal:
+        orders_from_standard_input_happen_to_the_cluster_of_a_file,
+        a_mistyped_order_is_answered_and_changes_nothing,
+        what_a_daemon_refuses_is_shown_in_its_own_words,
+        what_cannot_be_a_lab_is_refused_before_anything_is_built,
+        an_ordinary_user_rehearses_a_heartbeat_directory_without_its_keys;
 }
 
 fn main() -> ExitCode {
