@@ -331,7 +331,7 @@ impl Beats {
             match told {
                 Told::Input(input) => self.step(clock::now(), input),
                 Told::Service(interface, service) => {
-                    if let Some(input) = self.probes.service(interface, service) {
+                    if let Some(input) = self.probes.service(interface, service, clock::now().boot) {
                         self.step(clock::now(), input);
                     }
                 }

@@ -21,6 +21,10 @@ const QUESTIONS: u32 = 3;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Paths {
     paths: BTreeMap<InterfaceId, Path>,
+    /// The interface of each link.
+    links: Vec<String>,
+    /// The names of the service interfaces: of those too that the configuration leaves to the route.
+    names: BTreeMap<InterfaceId, String>,
     /// When any peer was heard over each link.
     heard: BTreeMap<LinkId, Span>,
 }
@@ -50,18 +54,31 @@ pub(super) enum Verdict {
 impl Paths {
     /// The interfaces of a configuration; what is known of those that stay is kept.
     pub(super) fn configure(&mut self, config: &Config, now: Span) {
-        let mut paths = BTreeMap::new();
-        for (place, interface) in config.interfaces.iter().enumerate() {
-            let same = |link: &crate::config::Link| Some(&link.interface) == interface.name.as_ref();
-            let Some(link) = config.links.iter().position(same) else { continue };
-            let (Ok(id), Ok(link)) = (u16::try_from(place), u16::try_from(link)) else { continue };
-            let (id, link) = (InterfaceId(id), LinkId(link));
-            let fresh = Path { link, answered_at: now, asked_at: Span::ZERO, questions: 0, dead: false };
-            let known = self.paths.remove(&id).map(|known| Path { link, ..known });
-            paths.insert(id, known.unwrap_or(fresh));
+        self.links = config.links.iter().map(|link| link.interface.clone()).collect();
+        let known = std::mem::take(&mut self.paths);
+        let mut names = std::mem::take(&mut self.names);
+        for (id, interface) in (0..).map(InterfaceId).zip(&config.interfaces) {
+            if let Some(name) = interface.name.clone().or_else(|| names.remove(&id)) {
+                self.named(id, name, known.get(&id), now);
+            }
         }
-        self.paths = paths;
         self.heard.clear();
+    }
+
+    /// A service interface is there, and has this name.
+    pub(super) fn found(&mut self, id: InterfaceId, name: &str, now: Span) {
+        if self.names.get(&id).is_none_or(|known| known != name) {
+            self.paths.remove(&id);
+            self.named(id, name.to_owned(), None, now);
+        }
+    }
+
+    fn named(&mut self, id: InterfaceId, name: String, known: Option<&Path>, now: Span) {
+        let link = self.links.iter().position(|link| *link == name).and_then(|at| u16::try_from(at).ok());
+        self.names.insert(id, name);
+        let Some(link) = link.map(LinkId) else { return };
+        let fresh = Path { link, answered_at: now, asked_at: Span::ZERO, questions: 0, dead: false };
+        self.paths.insert(id, known.map_or(fresh, |known| Path { link, ..known.clone() }));
     }
 
     /// A peer was heard over a link.
@@ -138,7 +155,27 @@ mod tests {
     fn paths() -> Paths {
         let path =
             Path { link: LAN, answered_at: Span::ZERO, asked_at: Span::ZERO, questions: 0, dead: false };
-        Paths { paths: BTreeMap::from([(ETH0, path)]), heard: BTreeMap::new() }
+        Paths { paths: BTreeMap::from([(ETH0, path)]), ..Paths::default() }
+    }
+
+    #[test]
+    fn an_interface_that_is_left_to_the_route_has_its_path_when_it_is_found_and_keeps_it_at_a_reload() {
+        let text = "haresources = \"a 10.0.0.9\"\n[node.a]\n[node.b]\n[link.lan]\ninterface = \"eth0\"\nbroadcast = true\n\
+                    [link.cross]\ninterface = \"eth1\"\nbroadcast = true\n[tiebreak]\nping = [\"10.0.0.1\"]\n";
+        let config = crate::config::parse_toml("paths.toml", text).unwrap().config;
+        let mut paths = Paths::default();
+        paths.configure(&config, Span::ZERO);
+        assert_eq!(paths.paths.len(), 0);
+        paths.found(ETH0, "eth1", Span::ZERO);
+        assert_eq!(paths.paths[&ETH0].link, CROSS);
+        paths.found(ETH0, "eth0", Span::ZERO);
+        assert_eq!(paths.paths[&ETH0].link, LAN);
+        paths.paths.get_mut(&ETH0).unwrap().dead = true;
+        paths.found(ETH0, "eth0", Span::ZERO);
+        paths.configure(&config, Span::ZERO);
+        assert!(paths.paths[&ETH0].dead);
+        paths.found(ETH0, "eth7", Span::ZERO);
+        assert_eq!(paths.paths.len(), 0);
     }
 
     /// Ten seconds in steps of 10 ms. Who is heard when, and which questions are answered: the verdicts but for questions.

@@ -88,7 +88,11 @@ impl Probes {
     }
 
     /// An interface as it is now. What the core should know of it.
-    pub(super) fn service(&mut self, id: InterfaceId, service: Option<Service>) -> Option<Input> {
+    pub(super) fn service(&mut self, id: InterfaceId, service: Option<Service>, now: Span) -> Option<Input> {
+        if let Some(service) = &service {
+            self.paths.found(id, &service.interface.name, now);
+            self.judge_at = now;
+        }
         let any = service.as_ref().is_some_and(|service| !service.gateways.is_empty());
         match service {
             Some(service) => drop(self.services.insert(id, service)),

@@ -47,6 +47,12 @@ pub(crate) fn a_cable_cut_behind_the_switch_with_a_second_link_is_found_by_its_s
     );
 }
 
+pub(crate) fn the_same_where_the_route_says_which_interface_it_is() {
+    let mut pair = Pair::start(&Settings { routed: true, ..Settings::default() });
+    pair.after("cut", |pair| pair.stage.lab().cut("lb0", LAN).unwrap(), |pair| pair.wait_for_holder("lb1"));
+    assert!(pair.log("lb0").contains("nothing passes through"), "{}", pair.log("lb0"));
+}
+
 pub(crate) fn a_killed_daemon_that_starts_again_in_time_goes_on() {
     let mut pair = Pair::start(&Settings { deadtime_ms: 4_000, ..Settings::default() });
     pair.deadtime = Span::seconds(1);

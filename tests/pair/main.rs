@@ -33,6 +33,7 @@ tests! {
         a_cable_cut_behind_the_switch_is_a_takeover_after_deadtime,
         a_cable_pulled_at_the_node_with_a_second_link_moves_the_group_at_once,
         a_cable_cut_behind_the_switch_with_a_second_link_is_found_by_its_silence,
+        the_same_where_the_route_says_which_interface_it_is,
         a_killed_daemon_that_starts_again_in_time_goes_on,
         a_killed_daemon_that_stays_away_loses_the_address_to_one_other,
         a_hung_daemon_loses_the_address_and_yields_when_it_wakes,

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     /// A link over the service network.
     pub(crate) lan: bool,
     pub(crate) ipv6: bool,
+    /// The address's interface is left to the route.
+    pub(crate) routed: bool,
     pub(crate) arbiter: bool,
     /// Further lines of the configuration: tables.
     pub(crate) more: &'static str,
@@ -40,6 +42,7 @@ impl Default for Settings {
             cross: true,
             lan: true,
             ipv6: false,
+            routed: false,
             arbiter: false,
             more: "",
             groups: "",
@@ -62,7 +65,12 @@ impl Settings {
         let deadtime = self.deadtime_ms;
         let (keepalive, warntime) = (deadtime / 10, deadtime * 3 / 10);
         let initdead = deadtime.max(2_000) * 2;
-        let vip = if self.ipv6 { "fd00:77::100/64/eth0" } else { "10.77.0.100/24/eth0" };
+        let rest = match (self.routed, self.ipv6) {
+            (true, _) => "",
+            (false, true) => "/64/eth0",
+            (false, false) => "/24/eth0",
+        };
+        let vip = format!("{}{rest}", self.address());
         let (lan, cross, target) = if self.ipv6 {
             ("fd00:77::", "fd00:78::", "fd00:77::9")
         } else {
