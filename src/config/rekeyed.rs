@@ -13,19 +13,22 @@ pub fn with_keys(text: &str, keys: &Path) -> Option<String> {
     let wanted = Config { keys: keys.to_owned(), ..parse_toml("systole.toml", text).ok()?.config };
     let quoted = ::toml::Value::String(keys.to_str()?.to_owned()).to_string();
     let tree = DeTable::parse(text).ok()?;
-    let (_, cluster) = tree.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == "cluster")?;
-    let DeValue::Table(cluster) = cluster.get_ref() else { return None };
+    let cluster = tree.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == "cluster");
     let value = |name: &str| {
+        let (_, cluster) = cluster?;
+        let DeValue::Table(cluster) = cluster.get_ref() else { return None };
         cluster.iter().find(|(key, _)| key.get_ref().as_ref() == name).map(|(_, value)| value.span())
     };
     if let Some(old) = value("keys") {
         return Some(format!("{}{quoted}{}", text.get(..old.start)?, text.get(old.end..)?));
     }
-    // Beside the cluster's name, in whichever of the three ways that is written.
-    let end = value("name")?.end;
+    // Beside the cluster's name, in whichever of the three ways that is written; or in a table without one.
+    let end = value("name").map_or(text.len(), |name| name.end);
     let (before, after) = (text.get(..end)?, text.get(end..)?);
-    let ways = ["\nkeys = ", ", keys = ", "\ncluster.keys = "];
-    let mut written = ways.into_iter().map(|way| format!("{before}{way}{quoted}{after}"));
+    let ways = ["\nkeys = ", ", keys = ", "\ncluster.keys = ", "\n[cluster]\nkeys = "];
+    let beside = ways.into_iter().map(|way| format!("{before}{way}{quoted}{after}"));
+    let alone = text.replacen("[cluster]", &format!("[cluster]\nkeys = {quoted}"), 1);
+    let mut written = beside.chain([alone]);
     written.find(|text| parse_toml("systole.toml", text).is_ok_and(|loaded| loaded.config == wanted))
 }
 
@@ -44,6 +47,8 @@ mod tests {
             "cluster = { name = \"web\" }\n",
             "cluster = { name = \"web\", keys = '/etc/other' }\n",
             "cluster.name = \"web\"\n",
+            "[cluster]\n",
+            "",
         ] {
             let text = format!("{head}{REST}");
             let before = parse_toml("systole.toml", &text).unwrap_or_else(|report| panic!("{report}")).config;
