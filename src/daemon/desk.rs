@@ -24,7 +24,7 @@ use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
 use crate::types::{GroupId, InterfaceId};
 
-use super::beats::{Told, Trouble};
+use super::beats::Told;
 use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
@@ -300,10 +300,9 @@ impl OrdinaryThread {
                     info!("{name} is well");
                     self.alarms.remove(&format!("track {name}"));
                 }
-                News::Unfit { group, name, stands } => {
-                    self.to_beats.post(Told::Trouble { group, trouble: Trouble::Tracked(name), stands });
+                News::Unfit { .. } | News::Weight(_) => {
+                    news.told().into_iter().for_each(|told| self.to_beats.post(told));
                 }
-                News::Weight(weight) => self.to_beats.post(Told::Weight(weight)),
             }
         }
         if is_new && let Err(error) = self.places.remember_bad(&self.tracks.bad()) {

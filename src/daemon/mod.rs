@@ -67,7 +67,7 @@ use desk::Said;
 use files::{FileError, Places};
 use mailbox::Mailbox;
 use notify::Notifier;
-use tracks::Tracks;
+use tracks::{News, Tracks};
 use vip::Vips;
 
 /// Above ordinary work and below what keeps the machine itself alive.
@@ -159,16 +159,19 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         standing: kernel.standing.clone(),
     };
     let boxes = Boxes::new()?;
+    let names = Words::new(&known.config);
+    let notifier = Notifier::new(&known.config, names.node(known.node));
+    let mut tracks = Tracks::new(&known.config, names.node(known.node), bad.as_ref());
+    // Before the first beat is read: nothing may be claimed that this node is unfit for.
+    tracks.settle(&known.config).into_iter().filter_map(News::told).for_each(|told| boxes.beats.post(told));
     let threads = [known.beat(start, kernel.lease_by(), &boxes)?, known.touch(kernel, &boxes)?];
     if let Err(error) = sys::lock_memory() {
         warn!("memory is not locked ({error}): under memory pressure beats may be late");
     }
     let places = known.places.clone();
-    let names = Words::new(&known.config);
-    let notifier = Notifier::new(&known.config, names.node(known.node));
     let desk = desk::OrdinaryThread {
         notifier,
-        tracks: Tracks::new(&known.config, names.node(known.node), bad.as_ref()),
+        tracks,
         config_path: options.config.clone(),
         names: Arc::clone(&known.config),
         config: known.config,

@@ -20,6 +20,7 @@ use crate::config::{Bearing, Config, Track, Tracked};
 use crate::time::Span;
 use crate::types::GroupId;
 
+use super::beats::{Told, Trouble};
 use super::program::Program;
 
 /// Looks that wait for the desk; a task that finds no room waits, and looks later.
@@ -60,6 +61,19 @@ pub(super) enum News {
     Unfit { group: GroupId, name: String, stands: bool },
     /// What all that is well weighs.
     Weight(u16),
+}
+
+impl News {
+    /// What the beat thread is told of it.
+    pub(super) fn told(self) -> Option<Told> {
+        match self {
+            Self::Unfit { group, name, stands } => {
+                Some(Told::Trouble { group, trouble: Trouble::Tracked(name), stands })
+            }
+            Self::Weight(weight) => Some(Told::Weight(weight)),
+            Self::Bad { .. } | Self::Well { .. } => None,
+        }
+    }
 }
 
 /// How one thing is, by its looks.
@@ -171,7 +185,7 @@ impl Tracks {
     }
 
     /// What has to be told for all to be told as it is.
-    fn settle(&mut self, config: &Config) -> Vec<News> {
+    pub(super) fn settle(&mut self, config: &Config) -> Vec<News> {
         let (mut unfit, mut weight) = (BTreeSet::new(), 0_u16);
         for track in &self.tracks {
             let bad = self.scores.get(&track.name).is_some_and(|score| score.bad);
