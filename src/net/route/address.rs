@@ -112,8 +112,16 @@ pub fn network_broadcast(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
 impl Route {
     /// The addresses of all interfaces.
     pub fn addresses(&mut self) -> Result<Vec<Address>, RouteError> {
-        let message = Message::new(GETADDR, 0, &[0; FIXED]);
-        self.list("list the addresses", &message, |_, body| Address::read(body))
+        let mut all = Vec::new();
+        // Each family for itself: the kernel counts their changes apart, and takes the step from one to the other in one
+        // list for a change.
+        for family in [super::FAMILY_IPV4, super::FAMILY_IPV6] {
+            let mut fixed = [0; FIXED];
+            fixed[0] = family;
+            let message = Message::new(GETADDR, 0, &fixed);
+            all.extend(self.list("list the addresses", &message, |_, body| Address::read(body))?);
+        }
+        Ok(all)
     }
 
     /// Adds an address. One that stands is as it should be.
