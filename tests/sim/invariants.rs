@@ -384,11 +384,16 @@ impl World {
         self.stats.bump("exclusive starts checked");
         let bound = self.longest_lease * 2 + self.watchdog_time() * 102 / 100;
         let starter = &self.machines[node];
-        let began = starter.running.iter().any(|(group, _)| *group == ticket.group);
+        let resources = starter.config.groups.get(&ticket.group).map(|group| &group.resources);
+        let is_cold = |place: u16| {
+            resources.and_then(|all| all.get(usize::from(place))).is_some_and(|resource| !resource.warm)
+        };
+        let began = starter.running.iter().any(|(group, place)| *group == ticket.group && is_cold(*place));
         let knows_no_better =
             starter.unaware && began && starter.woke.is_some_and(|woke| self.now <= woke + bound);
         if knows_no_better {
-            // Paused in the middle of its start, with clocks that stood still: it goes on until it hears somebody.
+            // Paused in the middle of its start, with clocks that stood still: it goes on until it hears somebody. Who only
+            // waited has started nothing, but for what is warm, and must not begin.
             self.stats.bump("exclusive starts that a pause cut in two");
             return;
         }
