@@ -604,8 +604,36 @@ fn nothing_is_open_and_nobody_is_woken(network: &Network) {
     network.they_send(&frame::arp_question(THEIRS, Ipv4Addr::UNSPECIFIED, VIP_V4));
     network.they_send(&frame::neighbour_question(THEIRS, None, VIP_V6));
     assert!(!ready(&prober, 0), "a question from no address has woken us");
-    network.they_send(&frame::gratuitous_request(THEIRS, NOBODY_V4));
-    assert!(ready(&prober, PATIENCE_MS), "whoever speaks as an address must be heard");
+
+    // Nor is whoever speaks as another address, until that one is listened for, too; and so for a long list.
+    let interface = network.interface.index;
+    let mut stranger = Prober::new(2).unwrap();
+    stranger.hold(&network.interface, &[NOBODY_V4.into(), NOBODY_V6.into()]).unwrap();
+    let speak = |address: IpAddr| {
+        network.they_send(&match address {
+            IpAddr::V4(address) => frame::gratuitous_request(THEIRS, address),
+            IpAddr::V6(address) => frame::unsolicited_advertisement(THEIRS, address, false),
+        });
+        Heard::Rival { interface, address, mac: THEIRS }
+    };
+    for other in [IpAddr::V4(NOBODY_V4), NOBODY_V6.into()] {
+        let heard = speak(other);
+        hear_until(&mut stranger, |one| *one == heard);
+        assert!(!ready(&prober, 0), "{other} is nothing to us, and has woken us");
+    }
+    for many in [1, 200] {
+        let held = (1..=many).flat_map(|one| [Ipv4Addr::new(10, 9, 8, one).into(), v6(one).into()]);
+        let held: Vec<IpAddr> = held.chain([NOBODY_V4.into(), NOBODY_V6.into()]).collect();
+        prober.hold(&network.interface, &held).unwrap();
+        for address in [held[0], held[1], NOBODY_V4.into(), NOBODY_V6.into()] {
+            let heard = speak(address);
+            assert_eq!(hear_until(&mut prober, |_| true), [heard], "{many} others are held");
+        }
+    }
+}
+
+fn v6(last: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, last.into())
 }
 
 fn an_interface_that_was_down_works_again(network: &Network) {

@@ -291,6 +291,11 @@ impl Core {
         self.deadline
     }
 
+    /// Whether a peer is late: the next deadline may be the one at which it is dead.
+    pub fn misses_a_peer(&self) -> bool {
+        self.peers.values().any(|peer| peer.liveness == Liveness::Late)
+    }
+
     /// The newest events, oldest first.
     pub fn journal(&self) -> impl Iterator<Item = &Record> {
         self.journal.iter()

@@ -46,11 +46,29 @@ const COMMITS: usize = 3;
 /// What the beat thread orders.
 #[derive(Debug)]
 pub(super) enum Order {
-    Raise { group: GroupId, until: Span },
-    Renew { group: GroupId, until: Span },
-    Drop { group: GroupId },
-    Run { ticket: Ticket, action: Action, resource: Arc<Resource> },
-    Announce { group: GroupId },
+    Raise {
+        group: GroupId,
+        until: Span,
+    },
+    Renew {
+        group: GroupId,
+        until: Span,
+    },
+    Drop {
+        group: GroupId,
+    },
+    Run {
+        ticket: Ticket,
+        action: Action,
+        resource: Arc<Resource>,
+    },
+    Announce {
+        group: GroupId,
+    },
+    /// An order may come at any moment until then.
+    StayAwake {
+        until: Span,
+    },
     Configure(Arc<Config>),
     Stop,
 }
@@ -103,6 +121,8 @@ pub(super) struct Addresses {
     look_until: Span,
     /// When links are looked at next.
     look_at: Span,
+    /// Until then it does not sleep.
+    awake_until: Span,
     put_back: BTreeMap<GroupId, Vec<Span>>,
     /// Groups that were given up because of that, and until when.
     fought_over: BTreeMap<GroupId, Span>,
@@ -135,6 +155,7 @@ impl Addresses {
             missing: BTreeSet::new(),
             look_until: Span::ZERO,
             look_at: Span::ZERO,
+            awake_until: Span::ZERO,
             put_back: BTreeMap::new(),
             fought_over: BTreeMap::new(),
             ears,
@@ -165,7 +186,7 @@ impl Addresses {
             self.watch_rules();
             let now = clock::now().boot;
             // Whoever is awake looks now rather than wake up for it a little later.
-            if now + self.config.timing.keepalive / 2 >= self.look_at {
+            if now + self.pace() / 2 >= self.look_at {
                 self.look_at_links();
             }
             self.hear_rivals(now);
@@ -194,6 +215,9 @@ impl Addresses {
         let own: [BorrowedFd<'_>; 3] = [self.inbox.bell(), self.watch.as_fd(), self.ears.as_fd()];
         let mut fds: Vec<PollFd<'_>> =
             own.into_iter().chain(rules).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        while clock::now().boot < self.awake_until && poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
+            std::hint::spin_loop();
+        }
         match poll(&mut fds, timeout) {
             // Whatever it is, everything is looked at anew.
             Ok(_) | Err(Errno::EINTR | Errno::ENOMEM) => {}
@@ -211,6 +235,7 @@ impl Addresses {
                 self.to_beats.keep(Told::Input(Input::AgentDone { ticket, outcome }));
             }
             Order::Announce { group } => self.announce_group(group),
+            Order::StayAwake { until } => self.awake_until = until,
             Order::Configure(config) => self.configure(config),
             Order::Stop => self.stopped = true,
         }
@@ -452,6 +477,12 @@ impl Addresses {
         }
     }
 
+    /// How often links are looked at while nothing changes: what the kernel holds back costs a part of deadtime at most.
+    fn pace(&self) -> Span {
+        let timing = &self.config.timing;
+        timing.keepalive.max(timing.deadtime / 4).max(LOOK_EVERY)
+    }
+
     /// The service interfaces as they are now.
     fn look_at_links(&mut self) {
         let now = clock::now().boot;
@@ -461,9 +492,7 @@ impl Addresses {
             self.fought_over.remove(&group);
             self.to_beats.keep(Told::Trouble { group, trouble: Trouble::FoughtOver, stands: false });
         }
-        let pace =
-            if now < self.look_until { LOOK_EVERY } else { self.config.timing.keepalive.max(LOOK_EVERY) };
-        self.look_at = now + pace;
+        self.look_at = now + if now < self.look_until { LOOK_EVERY } else { self.pace() };
         for (id, name) in self.named_interfaces() {
             let link = match self.route.link(&name) {
                 Ok(link) => link,

@@ -28,9 +28,9 @@ use crate::wire::{KeyRing, News, Opened, Opener, Sealer};
 use super::addresses::{Order, Service};
 use super::clock;
 use super::desk::Said;
-use super::files::Places;
 use super::gaps::{Came, Watched};
 use super::mailbox::{Mailbox, Outbox};
+use super::memory::MemoryFiles;
 use super::probes::Probes;
 use super::renewals::Renewals;
 
@@ -39,6 +39,9 @@ const MEND_EVERY: Span = Span::seconds(1);
 
 /// How often memory that could not be written is tried again; until then nothing is said.
 const WRITE_AGAIN: Span = Span::millis(50);
+
+/// A processor that sleeps takes its time to wake: so long before a moment that may be a takeover, two threads are awake.
+const VIGIL: Span = Span(300);
 
 /// One datagram and a byte more: one that was cut must not pass for whole.
 const DATAGRAM: usize = 2_048;
@@ -73,8 +76,7 @@ pub(super) struct Beginning {
     pub(super) config: Arc<Config>,
     pub(super) sealer: Sealer,
     pub(super) opener: Opener,
-    pub(super) places: Places,
-    pub(super) boot: String,
+    pub(super) memory: MemoryFiles,
     pub(super) inbox: Mailbox<Told>,
     pub(super) to_addresses: Mailbox<Order>,
     pub(super) to_desk: Mailbox<Said>,
@@ -113,8 +115,7 @@ pub(super) struct Beats {
     inbox: Mailbox<Told>,
     to_addresses: Outbox<Order>,
     to_desk: Outbox<Said>,
-    places: Places,
-    boot: String,
+    memory: MemoryFiles,
     /// When links are looked after next.
     mend_at: Span,
     /// Memory that could not be written yet, and when it is tried again.
@@ -138,7 +139,7 @@ pub(super) struct Beats {
 
 impl Beats {
     pub(super) fn new(beginning: Beginning) -> io::Result<Self> {
-        let Beginning { core, node, config, sealer, opener, places, boot, .. } = beginning;
+        let Beginning { core, node, config, sealer, opener, memory, .. } = beginning;
         let timer =
             TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         let links = config.links.iter().map(|link| LinkEnd::new(link, node)).collect();
@@ -154,8 +155,7 @@ impl Beats {
             inbox: beginning.inbox,
             to_addresses: Outbox::new(beginning.to_addresses),
             to_desk: Outbox::new(beginning.to_desk),
-            places,
-            boot,
+            memory,
             mend_at: Span::ZERO,
             unwritten: None,
             held_back: None,
@@ -209,7 +209,9 @@ impl Beats {
         let again = self.unwritten.as_ref().map_or(Span(u64::MAX), |(_, at)| *at);
         let renewal = self.renewals.next_due(&self.config.timing);
         let own = self.mend_at.min(again).min(renewal);
-        let due = self.core.next_deadline().min(own).min(self.probes.next_due());
+        let deadline = self.core.next_deadline();
+        let vigil = self.core.misses_a_peer().then(|| deadline - VIGIL);
+        let due = vigil.unwrap_or(deadline).min(own).min(self.probes.next_due());
         // Zero would disarm it.
         let at = TimeSpec::from_duration(std::time::Duration::from_micros(due.as_micros().max(1)));
         self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
@@ -224,7 +226,18 @@ impl Beats {
             Err(error) => return Err(error.into()),
         }
         let ready = |place: usize| fds.get(place).and_then(PollFd::any).unwrap_or(true);
-        Ok(Ready { inbox: ready(0), probes: ready(1) })
+        let ready = Ready { inbox: ready(0), probes: ready(1) };
+        if vigil.is_some_and(|from| (from..deadline).contains(&clock::now().boot)) {
+            self.keep_vigil(deadline);
+        }
+        Ok(ready)
+    }
+
+    fn keep_vigil(&mut self, deadline: Span) {
+        self.order(Order::StayAwake { until: deadline + VIGIL });
+        while clock::now().boot < deadline {
+            std::hint::spin_loop();
+        }
     }
 
     fn note_lateness(&mut self, now: Moment) {
@@ -423,20 +436,21 @@ impl Beats {
         self.carry_out(effects);
     }
 
-    /// In the order given: what follows may rest on what comes before.
+    /// In the order given: what follows may rest on what comes before. But beats leave after the orders that a takeover
+    /// waits for, as if the network were a little slower; and of what is remembered, what the next text says anew is not
+    /// written, where nothing between the two rests on it.
     fn carry_out(&mut self, effects: Effects) {
+        let (mut memory, mut beats) = (None, Vec::new());
         for effect in effects {
             match effect {
-                Effect::Remember(memory) => self.remember(memory),
+                Effect::Remember(newer) => memory = Some(newer),
                 Effect::Store(stored) => {
                     self.storing += 1;
                     self.to_desk.keep(Said::Store(stored));
                 }
-                Effect::Send(beat) => {
-                    self.held_back = Some(beat);
-                    self.send_held_back();
-                }
+                Effect::Send(beat) => beats.push(beat),
                 Effect::RaiseLease { group, until } => {
+                    self.remember(memory.take());
                     self.renewals.raised(group, until);
                     self.order(Order::Raise { group, until });
                 }
@@ -446,11 +460,15 @@ impl Beats {
                     }
                 }
                 Effect::DropLease { group } => {
+                    self.remember(memory.take());
+                    // These still claim it.
+                    self.send(beats.drain(..));
                     self.renewals.dropped(group);
                     self.order(Order::Drop { group });
                     self.awaited = self.ordered;
                 }
                 Effect::Run { ticket, action, resource } => {
+                    self.remember(memory.take());
                     self.order(Order::Run { ticket, action, resource })
                 }
                 Effect::Probe { round, interface, groups } => {
@@ -472,7 +490,16 @@ impl Beats {
                 }
             }
         }
+        self.remember(memory);
+        self.send(beats.into_iter());
         self.flush();
+    }
+
+    fn send(&mut self, beats: impl Iterator<Item = Arc<Beat>>) {
+        for beat in beats {
+            self.held_back = Some(beat);
+            self.send_held_back();
+        }
     }
 
     /// At once: while this thread writes and sends what comes next, the other begins.
@@ -498,6 +525,7 @@ impl Beats {
             | Order::Drop { .. }
             | Order::Run { .. }
             | Order::Announce { .. }
+            | Order::StayAwake { .. }
             | Order::Configure(_)
             | Order::Stop => None,
         });
@@ -507,8 +535,9 @@ impl Beats {
         }
     }
 
-    fn remember(&mut self, memory: Memory) {
-        match self.places.remember(&self.boot, &memory) {
+    fn remember(&mut self, memory: Option<Memory>) {
+        let Some(memory) = memory else { return };
+        match self.memory.write(&memory) {
             Ok(()) => {
                 if self.unwritten.take().is_some() {
                     self.to_desk.keep(Said::MemoryWritten);
@@ -527,7 +556,7 @@ impl Beats {
         let now = clock::now().boot;
         if let Some((memory, _)) = self.unwritten.take_if(|(_, at)| *at <= now) {
             let kept = memory.clone();
-            if self.places.remember(&self.boot, &memory).is_ok() {
+            if self.memory.write(&memory).is_ok() {
                 self.to_desk.keep(Said::MemoryWritten);
                 self.send_held_back();
             } else {

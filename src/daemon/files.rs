@@ -1,5 +1,5 @@
-//! What the daemon keeps in files: its lives and the longest lease on disk, its memory in /run, the lock that keeps a
-//! second daemon away; and the keys that it reads.
+//! What the daemon keeps in files, but for its memory: its lives and the longest lease on disk, and what is tracked and bad
+//! in /run; and the keys that it reads.
 //!
 //! A file is written beside its place and then put there, so a reader finds the old one or the new one, never half of
 //! one. What must survive a power cut is fsynced, with the directory that names it; what lives in /run is not: it is
@@ -14,11 +14,13 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Memory, Stored};
+use crate::cluster::Stored;
 use crate::config::Report;
 use crate::config::keys;
 use crate::types::Incarnation;
 use crate::wire::KeyRing;
+
+use super::memory::{self, MemoryFiles};
 
 /// A key file is a few lines.
 const LARGEST_KEY_FILE: u64 = 64 * 1024;
@@ -83,7 +85,11 @@ pub enum FileError {
     },
 }
 
-fn system(path: &Path, done: &'static str, help: &'static str) -> impl FnOnce(io::Error) -> FileError {
+pub(super) fn system(
+    path: &Path,
+    done: &'static str,
+    help: &'static str,
+) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |error| FileError::System { path, done, error, help }
 }
@@ -93,13 +99,6 @@ fn system(path: &Path, done: &'static str, help: &'static str) -> impl FnOnce(io
 pub(super) struct Places {
     state: PathBuf,
     run: PathBuf,
-}
-
-/// Memory with the boot that it is of.
-#[derive(Serialize, Deserialize)]
-struct MemoryFile {
-    boot: String,
-    memory: Memory,
 }
 
 /// The names of what is tracked and bad, with the boot that they are of.
@@ -150,20 +149,6 @@ impl Places {
         self.write_durably(&path, &text)
     }
 
-    /// What an earlier daemon of this boot remembered; `None` after a reboot, and where it is damaged.
-    pub(super) fn memory(&self, boot: &str) -> Option<Memory> {
-        let file: MemoryFile = read_json(&self.run.join("memory.json")).ok().flatten()?;
-        (file.boot == boot).then_some(file.memory)
-    }
-
-    pub(super) fn remember(&self, boot: &str, memory: &Memory) -> Result<(), FileError> {
-        let path = self.run.join("memory.json");
-        let file = MemoryFile { boot: boot.to_owned(), memory: memory.clone() };
-        let written =
-            serde_json::to_vec(&file).map_err(io::Error::from).and_then(|text| put(&path, &text, |_| Ok(())));
-        written.map_err(system(&path, "written", ", make room there: until then this node says nothing"))
-    }
-
     /// What is tracked and was found bad by an earlier daemon of this boot.
     pub(super) fn bad(&self, boot: &str) -> BTreeSet<String> {
         let file: Option<BadFile> = read_json(&self.run.join("bad.json")).ok().flatten();
@@ -180,9 +165,13 @@ impl Places {
 
     /// What the daemon leaves behind when it stops in good order: nothing runs here any more.
     pub(super) fn forget(&self) {
-        for file in ["memory.json", "bad.json"] {
-            let _ = fs::remove_file(self.run.join(file));
-        }
+        memory::forget(&self.run);
+        let _ = fs::remove_file(self.run.join("bad.json"));
+    }
+
+    /// The memory of the daemons of this boot.
+    pub(super) fn memory(&self, boot: &str) -> MemoryFiles {
+        MemoryFiles::new(&self.run, boot)
     }
 
     fn write_durably(&self, path: &Path, text: &[u8]) -> Result<(), FileError> {
@@ -255,41 +244,14 @@ pub(super) fn read_keys(path: &Path) -> Result<(KeyRing, Report), FileError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::beat::{Order, Phase, Subject, Wish};
-    use crate::cluster::RememberedGrant;
-    use crate::time::Span;
-    use crate::types::{Epoch, GroupId, NodeId, Sequence};
 
     fn places() -> (tempfile::TempDir, Places) {
         let directory = tempfile::tempdir().unwrap();
         let places = Places::make(&directory.path().join("state"), &directory.path().join("run")).unwrap();
         (directory, places)
-    }
-
-    fn memory() -> Memory {
-        let grant = RememberedGrant {
-            holder: NodeId::of("lb0"),
-            incarnation: Incarnation(7),
-            epoch: Epoch(3),
-            sequence: Sequence(0),
-            lease: Span::seconds(1),
-        };
-        let _ = Phase::Held;
-        Memory {
-            grants: BTreeMap::from([(GroupId::of("web"), grant)]),
-            claims: BTreeMap::new(),
-            warm: BTreeSet::from([(GroupId::of("web"), 1)]),
-            unsure: BTreeSet::new(),
-            orders: BTreeMap::from([(
-                Subject::Group(GroupId::of("web")),
-                Order { version: 1, wish: Wish::Place(NodeId::of("lb1")) },
-            )]),
-            hold_off: true,
-        }
     }
 
     #[test]
@@ -305,17 +267,6 @@ mod tests {
         let (_directory, places) = places();
         fs::write(places.state.join("incarnation"), "twelve").unwrap();
         assert!(matches!(places.begin_life(1_000), Err(FileError::Damaged { .. })));
-    }
-
-    #[test]
-    fn memory_comes_back_whole_and_not_after_a_reboot() {
-        let (_directory, places) = places();
-        assert_eq!(places.memory("this"), None);
-        places.remember("this", &memory()).unwrap();
-        assert_eq!(places.memory("this"), Some(memory()));
-        assert_eq!(places.memory("another"), None);
-        fs::write(places.run.join("memory.json"), "{\"boot\":\"this\"").unwrap();
-        assert_eq!(places.memory("this"), None);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod files;
 mod gaps;
 pub mod machine;
 mod mailbox;
+mod memory;
 mod notify;
 mod paths;
 mod probes;
@@ -66,6 +67,7 @@ use beats::{Beats, Told};
 use desk::Said;
 use files::{FileError, Places};
 use mailbox::Mailbox;
+use memory::MemoryFiles;
 use notify::Notifier;
 use tracks::{News, Tracks};
 use vip::Vips;
@@ -141,7 +143,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let known = Known::read(options)?;
     // It is also what keeps a second daemon away.
     let socket = Socket::bind(&options.run_dir)?;
-    let memory = known.places.memory(&known.boot);
+    let mut memory_files = known.places.memory(&known.boot);
+    let memory = memory_files.read();
     let stored = known.places.stored()?;
     // A life that was stored and never spoke costs nothing.
     let incarnation = known.places.begin_life(clock::wall_seconds())?;
@@ -164,7 +167,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let mut tracks = Tracks::new(&known.config, names.node(known.node), bad.as_ref());
     // Before the first beat is read: nothing may be claimed that this node is unfit for.
     tracks.settle(&known.config).into_iter().filter_map(News::told).for_each(|told| boxes.beats.post(told));
-    let threads = [known.beat(start, kernel.lease_by(), &boxes)?, known.touch(kernel, &boxes)?];
+    let threads = [known.beat(start, memory_files, kernel.lease_by(), &boxes)?, known.touch(kernel, &boxes)?];
     if let Err(error) = sys::lock_memory() {
         warn!("memory is not locked ({error}): under memory pressure beats may be late");
     }
@@ -233,8 +236,14 @@ impl Known {
     }
 
     /// Starts the thread that beats.
-    fn beat(&self, start: Start, lease_by: LeaseBy, boxes: &Boxes) -> io::Result<JoinHandle<()>> {
-        let Self { config, node, keys, places, boot } = self;
+    fn beat(
+        &self,
+        start: Start,
+        memory: MemoryFiles,
+        lease_by: LeaseBy,
+        boxes: &Boxes,
+    ) -> io::Result<JoinHandle<()>> {
+        let Self { config, node, keys, .. } = self;
         let life = Life { incarnation: start.incarnation, random: random()? };
         let mut effects = Effects::new();
         let core = Core::start(start, &mut effects);
@@ -244,8 +253,7 @@ impl Known {
             config: Arc::clone(config),
             sealer: Sealer::new(keys, &config.cluster, *node, life),
             opener: Opener::new(keys, &config.cluster, *node, life, config.nodes.keys().copied()),
-            places: places.clone(),
-            boot: boot.clone(),
+            memory,
             inbox: boxes.beats.clone(),
             to_addresses: boxes.addresses.clone(),
             to_desk: boxes.desk.clone(),

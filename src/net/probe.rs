@@ -119,29 +119,47 @@ mod filter {
     const HALF_AFTER: u16 = 0x48;
     const AFTER_IPV4: u16 = 0xb1;
     const EQUAL: u16 = 0x15;
+    const SKIP: u16 = 0x05;
     const RETURN: u16 = 0x06;
     const DROP: Instruction = (RETURN, 0, 0, 0);
     const PASS: Instruction = (RETURN, 0, 0, 0xffff);
 
-    /// ARP that says who speaks: an ARP probe comes from 0.0.0.0.
-    pub(super) const ARP: [Instruction; 4] = [(WORD, 0, 0, 28), (EQUAL, 0, 1, 0), DROP, PASS];
+    /// A longer list is not looked through for every frame: then everybody passes.
+    const MOST: usize = 64;
 
-    /// Advertisements, and solicitations from an address; from a neighbour, and without headers in between.
-    pub(super) fn neighbours() -> [Instruction; 11] {
+    /// Whether the word that was loaded is one of these.
+    fn one_of(words: &[u32]) -> Vec<Instruction> {
+        if words.len() > MOST {
+            return vec![PASS];
+        }
+        words.iter().flat_map(|word| [(EQUAL, 0, 1, *word), PASS]).chain([DROP]).collect()
+    }
+
+    /// ARP of whoever speaks as one of these addresses.
+    pub(super) fn arp(speakers: &[u32]) -> Vec<Instruction> {
+        [(WORD, 0, 0, 28)].into_iter().chain(one_of(speakers)).collect()
+    }
+
+    /// Advertisements of addresses that end so, and solicitations from one; from a neighbour, and without headers in
+    /// between.
+    pub(super) fn neighbours(speakers: &[u32]) -> Vec<Instruction> {
         use super::frame::{ADVERTISEMENT, HOP_LIMIT, SOLICITATION};
-        [
+        let neighbour = [
             (BYTE, 0, 0, 20),
-            (EQUAL, 0, 7, 58),
+            (EQUAL, 1, 0, 58),
+            DROP,
             (BYTE, 0, 0, 21),
-            (EQUAL, 0, 5, u32::from(HOP_LIMIT)),
+            (EQUAL, 1, 0, u32::from(HOP_LIMIT)),
+            DROP,
             (BYTE, 0, 0, 54),
             (EQUAL, 4, 0, u32::from(ADVERTISEMENT)),
-            (EQUAL, 0, 2, u32::from(SOLICITATION)),
-            (WORD, 0, 0, 22),
-            (EQUAL, 0, 1, 0),
+            (EQUAL, 1, 0, u32::from(SOLICITATION)),
             DROP,
-            PASS,
-        ]
+            (WORD, 0, 0, 34),
+            (SKIP, 0, 0, 1),
+            (WORD, 0, 0, 74),
+        ];
+        neighbour.into_iter().chain(one_of(speakers)).collect()
     }
 
     /// Our own pings, answered.
@@ -183,6 +201,8 @@ struct Question {
 struct Ear {
     interface: Interface,
     sockets: BTreeMap<Kind, OwnedFd>,
+    /// Of whom the kernel's filters let frames pass.
+    speakers: BTreeSet<IpAddr>,
     questions: BTreeMap<IpAddr, Question>,
     targets: Vec<Vec<IpAddr>>,
     /// When the last round was asked.
@@ -196,6 +216,7 @@ impl Ear {
         Self {
             interface,
             sockets: BTreeMap::new(),
+            speakers: BTreeSet::new(),
             questions: BTreeMap::new(),
             targets: Vec::new(),
             asked: None,
@@ -217,7 +238,7 @@ impl Ear {
 
     /// Opens what is needed, and gives up what is not.
     fn fit(&mut self, epoll: &Epoll, identifier: u16, spent: &mut Vec<OwnedFd>) -> io::Result<()> {
-        let mut outcome = Ok(());
+        let mut outcome = self.filter_anew(identifier);
         for kind in KINDS {
             if !self.needs(kind) {
                 self.give_up(kind, epoll, spent);
@@ -231,6 +252,34 @@ impl Ear {
         outcome
     }
 
+    /// Frames of others than those who are listened for wake nobody.
+    fn filter_anew(&mut self, identifier: u16) -> io::Result<()> {
+        let listened = self.questions.keys().chain(&self.held).chain(&self.sought);
+        let speakers: BTreeSet<IpAddr> = listened.copied().collect();
+        if speakers == self.speakers {
+            return Ok(());
+        }
+        self.speakers = speakers;
+        let sockets = self.sockets.iter();
+        sockets
+            .map(|(kind, socket)| sys::attach_filter(socket.as_fd(), &self.filter(*kind, identifier)))
+            .collect()
+    }
+
+    /// What the kernel lets pass on a socket of this kind.
+    fn filter(&self, kind: Kind, identifier: u16) -> Vec<filter::Instruction> {
+        let ends = |is_v6: bool| -> Vec<u32> {
+            let speakers = self.speakers.iter().filter(|address| address.is_ipv6() == is_v6);
+            speakers.map(|address| last_word(*address)).collect()
+        };
+        match kind {
+            Kind::Arp => filter::arp(&ends(false)),
+            Kind::Neighbours => filter::neighbours(&ends(true)),
+            Kind::PingV4 => filter::ping_v4(identifier).to_vec(),
+            Kind::PingV6 => filter::ping_v6(identifier).to_vec(),
+        }
+    }
+
     /// It wakes nobody any more; who closes it, waits.
     fn give_up(&mut self, kind: Kind, epoll: &Epoll, spent: &mut Vec<OwnedFd>) {
         if let Some(socket) = self.sockets.remove(&kind) {
@@ -242,24 +291,13 @@ impl Ear {
 
     fn open(&self, kind: Kind, epoll: &Epoll, identifier: u16) -> io::Result<OwnedFd> {
         let index = self.interface.index;
-        let filtered = |socket: OwnedFd, program: &[filter::Instruction]| {
-            sys::attach_filter(socket.as_fd(), program)?;
-            Ok::<_, io::Error>(socket)
-        };
         let socket = match kind {
-            Kind::Arp => filtered(sys::packet_socket(index, frame::ETHERTYPE_ARP)?, &filter::ARP)?,
-            Kind::Neighbours => {
-                filtered(sys::packet_socket(index, frame::ETHERTYPE_IPV6)?, &filter::neighbours())?
-            }
-            Kind::PingV4 => {
-                let socket = self.raw(AddressFamily::Inet, SockProtocol::Icmp)?;
-                filtered(socket, &filter::ping_v4(identifier))?
-            }
-            Kind::PingV6 => {
-                let socket = self.raw(AddressFamily::Inet6, SockProtocol::IcmpV6)?;
-                filtered(socket, &filter::ping_v6(identifier))?
-            }
+            Kind::Arp => sys::packet_socket(index, frame::ETHERTYPE_ARP)?,
+            Kind::Neighbours => sys::packet_socket(index, frame::ETHERTYPE_IPV6)?,
+            Kind::PingV4 => self.raw(AddressFamily::Inet, SockProtocol::Icmp)?,
+            Kind::PingV6 => self.raw(AddressFamily::Inet6, SockProtocol::IcmpV6)?,
         };
+        sys::attach_filter(socket.as_fd(), &self.filter(kind, identifier))?;
         // The events of this socket carry where it belongs.
         let place = u64::from(index) << 2 | kind as u64;
         epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, place))?;
@@ -525,6 +563,14 @@ impl AsFd for Prober {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }
+}
+
+fn last_word(address: IpAddr) -> u32 {
+    let bits = match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    u32::try_from(bits & u128::from(u32::MAX)).unwrap_or_default()
 }
 
 fn outcome(
