@@ -27,7 +27,7 @@ use super::terminal::{complain, say};
 
 /// Bring the configuration of this node to the others by ssh, have it checked there, and let every daemon read it.
 ///
-/// First every node checks it; one that refuses, and nothing is changed anywhere. The file that was there is kept beside it,
+/// Every node checks it first: if one refuses, nothing is changed anywhere. The file that was there is kept beside it,
 /// with .before behind its name. Keys are never copied.
 ///
 /// Exit status: 0 done, 1 it has mistakes or not every node has it, 2 unusable (it cannot be read, no such node).
@@ -137,9 +137,10 @@ impl Copy {
             against.push(*node);
             complain(&match answer.code {
                 NOT_REACHED => format!("{node} was not reached:\n{said}{}", self.how_to_reach(node)),
-                NO_PROGRAM => {
-                    format!("{node} has no systole where its shell looks for it:\n{said}install it there\n")
-                }
+                NO_PROGRAM => format!(
+                    "{node} has no systole where its shell looks for it:\n{said}install it there, until this finds it: {} {node} systole --version\n",
+                    self.by
+                ),
                 _ => format!("{node} cannot use it:\n{said}{}", other_version(&answer.out)),
             });
         }

@@ -256,7 +256,7 @@ fn nothing_is_changed_unless_every_node_can_use_it() {
     fs::remove_file(nodes.at("witness", "bin/systole")).expect("it is there");
     let (_, _, error) = nodes.copy(&[]);
     assert!(error.contains("witness has no systole where its shell looks for it:\n"), "{error}");
-    refused("systole: not found\ninstall it there\n");
+    refused("systole: not found\ninstall it there, until this finds it: sh /ssh witness systole --version\n");
     fs::write(nodes.at("witness", "unreachable"), "").expect("the folder is ours");
     let here = "sh /ssh";
     refused(&format!(
