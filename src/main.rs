@@ -8,6 +8,7 @@ use systole::cli::advise::Advise;
 use systole::cli::check::Check;
 use systole::cli::cleanup::Cleanup;
 use systole::cli::completions::Completions;
+use systole::cli::copy::Copy;
 use systole::cli::demo::Demo;
 use systole::cli::events::Events;
 use systole::cli::fence_ack::FenceAck;
@@ -51,6 +52,7 @@ enum Command {
     Maintenance(Maintenance),
     Cleanup(Cleanup),
     FenceAck(FenceAck),
+    Copy(Copy),
     Reload(Reload),
     Reexec(Reexec),
     Stop(Stop),
@@ -83,6 +85,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Maintenance(maintenance) => finish(maintenance.run()),
         Command::Cleanup(cleanup) => finish(cleanup.run()),
         Command::FenceAck(confirmed) => finish(confirmed.run()),
+        Command::Copy(copy) => copy.run(),
         Command::Reload(reload) => finish(reload.run()),
         Command::Reexec(reexec) => finish(reexec.run()),
         Command::Stop(stop) => finish(stop.run()),

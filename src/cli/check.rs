@@ -2,10 +2,10 @@
 
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::{self, Config, LoadError, Report, Severity};
+use crate::config::{self, Config, LoadError, Loaded, Report, Severity};
 use crate::daemon::machine;
 
 use super::connection::Daemon;
@@ -51,36 +51,49 @@ impl Check {
         if let Some(address) = self.announce {
             return finish(announce::attempt(address, self.interface.as_deref()));
         }
-        let colour = wants_colour(io::stderr().is_terminal());
-        match config::load(&self.config) {
-            Ok(loaded) => {
-                complain(&loaded.warnings.render(colour));
-                if let Some(firewall) = self.firewall {
-                    say(&firewall::lines(&loaded.config, firewall));
-                    return ExitCode::SUCCESS;
-                }
-                let remarks = machine::remarks(&loaded.config, &self.root);
-                for remark in &remarks {
-                    complain(&format!("warning: on this machine {remark}\n"));
-                }
-                let warnings = loaded.warnings.count(Severity::Warning) + remarks.len();
-                say(&summary(&loaded.config, warnings));
-                if self.peers {
-                    return finish(peers::check(&loaded.config, &self.daemon));
-                }
-                ExitCode::SUCCESS
-            }
-            Err(LoadError::Wrong(report)) => {
-                complain(&report.render(colour));
-                complain(&verdict(&report, &self.config.display().to_string()));
-                ExitCode::from(1)
-            }
-            Err(error @ LoadError::Unusable { .. }) => {
-                complain(&format!("{error}\n"));
-                ExitCode::from(2)
-            }
+        let loaded = match read(&self.config) {
+            Ok(loaded) => loaded,
+            Err(code) => return code,
+        };
+        if let Some(firewall) = self.firewall {
+            say(&firewall::lines(&loaded.config, firewall));
+            return ExitCode::SUCCESS;
+        }
+        tell(&loaded, &self.root);
+        if self.peers {
+            return finish(peers::check(&loaded.config, &self.daemon));
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+/// Reads it; what is wrong with it goes to standard error. Without a configuration, the code to end with.
+pub(super) fn read(path: &Path) -> Result<Loaded, ExitCode> {
+    let colour = wants_colour(io::stderr().is_terminal());
+    match config::load(path) {
+        Ok(loaded) => {
+            complain(&loaded.warnings.render(colour));
+            Ok(loaded)
+        }
+        Err(LoadError::Wrong(report)) => {
+            complain(&report.render(colour));
+            complain(&verdict(&report, &path.display().to_string()));
+            Err(ExitCode::from(1))
+        }
+        Err(error @ LoadError::Unusable { .. }) => {
+            complain(&format!("{error}\n"));
+            Err(ExitCode::from(2))
         }
     }
+}
+
+/// What of this machine does not go with it, to standard error; what was understood, to standard output.
+pub(super) fn tell(loaded: &Loaded, root: &Path) {
+    let remarks = machine::remarks(&loaded.config, root);
+    for remark in &remarks {
+        complain(&format!("warning: on this machine {remark}\n"));
+    }
+    say(&summary(&loaded.config, loaded.warnings.count(Severity::Warning) + remarks.len()));
 }
 
 fn verdict(report: &Report, path: &str) -> String {

@@ -6,6 +6,7 @@ pub mod check;
 pub mod cleanup;
 pub mod completions;
 mod connection;
+pub mod copy;
 pub mod demo;
 pub mod events;
 mod failure;

@@ -47,7 +47,7 @@ fn compare(config: &Config, status: &Status) -> (String, bool) {
             Some(theirs) if *theirs == status.config => format!("{name} has what the daemon of {node} has"),
             Some(_) => {
                 same = false;
-                format!("{name} has ANOTHER configuration; beats don't say in which key: compare the files, copy the right one, and reload it there")
+                format!("{name} has ANOTHER configuration; beats don't say in which key: compare the files, and say `systole copy` where the right one is")
             }
         });
     }

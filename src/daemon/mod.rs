@@ -351,7 +351,8 @@ fn named_interfaces(config: &Config, vips: &mut Vips) -> Vec<String> {
     names
 }
 
-fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunError> {
+/// The node of the configuration that this machine is: the one that was asked for, or of the machine's name.
+pub fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunError> {
     let me = match asked {
         Some(name) => name.to_owned(),
         None => {

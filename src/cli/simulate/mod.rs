@@ -73,7 +73,7 @@ fn find(config: &Config, named: &Named) -> Result<Fault, Failure> {
     }
 }
 
-fn find_node(config: &Config, name: &str) -> Result<NodeId, Failure> {
+pub(super) fn find_node(config: &Config, name: &str) -> Result<NodeId, Failure> {
     let found = config.nodes.iter().find(|(_, node)| node.name == name.to_lowercase());
     let names = || config.nodes.values().map(|node| node.name.as_str());
     found.map(|(id, _)| *id).ok_or_else(|| unknown("node", name, names().collect()))
