@@ -112,6 +112,8 @@ pub(super) struct Beats {
     links: Vec<LinkEnd>,
     probes: Probes,
     timer: TimerFd,
+    /// When it rings.
+    armed: Span,
     inbox: Mailbox<Told>,
     to_addresses: Outbox<Order>,
     to_desk: Outbox<Said>,
@@ -152,6 +154,7 @@ impl Beats {
             opener,
             links,
             timer,
+            armed: Span::ZERO,
             inbox: beginning.inbox,
             to_addresses: Outbox::new(beginning.to_addresses),
             to_desk: Outbox::new(beginning.to_desk),
@@ -212,9 +215,12 @@ impl Beats {
         let deadline = self.core.next_deadline();
         let vigil = self.core.misses_a_peer().then(|| deadline - VIGIL);
         let due = vigil.unwrap_or(deadline).min(own).min(self.probes.next_due());
-        // Zero would disarm it.
-        let at = TimeSpec::from_duration(std::time::Duration::from_micros(due.as_micros().max(1)));
-        self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        if due != self.armed || due <= clock::now().boot {
+            // Zero would disarm it.
+            let at = TimeSpec::from_duration(std::time::Duration::from_micros(due.as_micros().max(1)));
+            self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            self.armed = due;
+        }
         // Somebody is at the box at this moment: a millisecond later he is not.
         let timeout = if self.flush() { PollTimeout::NONE } else { PollTimeout::from(1_u8) };
         let own: [BorrowedFd<'_>; 3] = [self.inbox.bell(), self.probes.fd(), self.timer.as_fd()];
