@@ -53,8 +53,10 @@ pub struct Copy {
 const NOT_REACHED: i32 = 255;
 const NO_PROGRAM: i32 = 127;
 
-/// What [`Lines::place`] ends with where the daemon refused, and where none was reached. All else is a step that failed.
+/// What [`Lines::place`] ends with where the daemon refused, also what was in its place before, and where none was reached.
+/// All else is a step that failed.
 const REFUSED: i32 = 21;
+const REFUSED_AGAIN: i32 = 23;
 const NO_DAEMON: i32 = 22;
 
 impl Copy {
@@ -162,7 +164,7 @@ impl Copy {
     fn begin_here(&self, me: &str) -> Result<(), Failure> {
         let why = match self.daemon.connect().and_then(|mut daemon| daemon.order(&Request::Reload {})) {
             Ok(()) => {
-                say(&format!("{me}: the daemon uses it\n"));
+                say(&format!("{me}: the daemon has read its file again\n"));
                 return Ok(());
             }
             Err(Failure::Unusable(why)) if is_absent(&why) => {
@@ -181,7 +183,7 @@ impl Copy {
         let answer = self.call(node, &lines.place(), &[]);
         let said = indented(&lines.in_place(&answer.error));
         match answer.code {
-            0 => say(&format!("{node}: the daemon uses it\n")),
+            0 => say(&format!("{node}: it is in its place, and the daemon has read its file again\n")),
             NO_DAEMON if is_absent(&answer.error) => {
                 say(&format!("{node}: it is in its place; no daemon runs there\n"));
             }
@@ -190,6 +192,11 @@ impl Copy {
             )),
             REFUSED => complain(&format!(
                 "{node}: the daemon refuses it, goes on as it was, and what stood there before is back in its place:\n{said}"
+            )),
+            REFUSED_AGAIN => complain(&format!(
+                "{node}: the daemon refuses it and goes on as it was, and it was in its place already: mend that before \
+                 the daemon is started anew, or take {shown}.before back:\n{said}",
+                shown = lines.shown
             )),
             code => {
                 complain(&format!(
@@ -284,7 +291,9 @@ impl Lines {
         let without =
             format!("warning: {node} has no {keys}: copy it by hand, with scp -p {keys} {node}:{keys}");
         format!(
-            "set -e; umask 022; {}systole --version; if [ -e \"$f\" ]; then cp -p \"$f\" \"$n\"; fi; cat >\"$n\"; \
+            "set -e; umask 022; {}systole --version; \
+             if [ -L \"$f\" ]; then echo \"error: $f is a symbolic link: put a file there\" >&2; exit 1; fi; \
+             if [ -e \"$f\" ]; then cp -p \"$f\" \"$n\"; fi; cat >\"$n\"; \
              systole check --config \"$n\"; [ -e {} ] || printf '%s\\n' {} >&2",
             self.names,
             quoted(keys),
@@ -299,14 +308,17 @@ impl Lines {
              else was=other; cp -p \"$f\" \"$o\"; fi; mv -f \"$n\" \"$f\"; \
              code=0; systole reload --run-dir {} || code=$?; \
              case $code$was in 1none) rm -f \"$f\" ;; 1other) mv -f \"$o\" \"$f\" ;; *other) mv -f \"$o\" \"$b\" ;; esac; \
-             case $code in 0) ;; 1) exit {REFUSED} ;; 2) exit {NO_DAEMON} ;; *) exit 1 ;; esac",
+             case $code$was in 0*) ;; 1same) exit {REFUSED_AGAIN} ;; 1*) exit {REFUSED} ;; 2*) exit {NO_DAEMON} ;; *) exit 1 ;; esac",
             self.names,
             quoted(&self.run_dir)
         )
     }
 
     fn remove(&self) -> String {
-        format!("rm -f {}", quoted(&format!("{}{}", self.shown, self.mark)))
+        format!(
+            "{}rm -f \"$n\"; if [ -e \"$o\" ]; then if cmp -s \"$o\" \"$f\"; then rm \"$o\"; else mv -f \"$o\" \"$b\"; fi; fi",
+            self.names
+        )
     }
 
     /// What a node says of the file beside the place, as if said of the place.

@@ -30,6 +30,7 @@ mod evidence;
 mod fence;
 mod fingerprint;
 mod groups;
+mod haste;
 mod input;
 mod lease;
 mod liveness;
@@ -55,6 +56,7 @@ use std::sync::Arc;
 
 pub use event::*;
 pub use fingerprint::{Fingerprint, Frame, Print};
+pub use haste::urgent_first;
 pub use input::*;
 pub use lease::{KERNEL_TICK, margin};
 pub use mutant::Mutant;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::sched_yield;
 
 use crate::cluster::{Action, Input, KERNEL_TICK, Outcome, Ticket, margin};
 use crate::config::{Config, Resource};
@@ -185,8 +186,8 @@ impl Addresses {
             self.read_changes();
             self.watch_rules();
             let now = clock::now().boot;
-            // Whoever is awake looks now rather than wake up for it a little later.
-            if now + self.pace() / 2 >= self.look_at {
+            // Whoever is awake looks now rather than wake up for it a little later, but not while an order may come.
+            if now >= self.awake_until && now + self.pace() / 2 >= self.look_at {
                 self.look_at_links();
             }
             self.hear_rivals(now);
@@ -216,7 +217,7 @@ impl Addresses {
         let mut fds: Vec<PollFd<'_>> =
             own.into_iter().chain(rules).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         while clock::now().boot < self.awake_until && poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
-            std::hint::spin_loop();
+            let _ = sched_yield();
         }
         match poll(&mut fds, timeout) {
             // Whatever it is, everything is looked at anew.

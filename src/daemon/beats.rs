@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::sched_yield;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::sync::oneshot;
 
 use crate::beat::Beat;
-use crate::cluster::{Core, Effect, Effects, Input, Memory};
+use crate::cluster::{Core, Effect, Effects, Input, Memory, urgent_first};
 use crate::config::Config;
 use crate::control::{self, Answer, Lateness, LeaseBy, Question, Snapshot};
 use crate::net::link::{LinkEnd, Mended};
@@ -235,6 +236,8 @@ impl Beats {
         let ready = Ready { inbox: ready(0), probes: ready(1) };
         if vigil.is_some_and(|from| (from..deadline).contains(&clock::now().boot)) {
             self.keep_vigil(deadline);
+            // Whatever came meanwhile is fed before the timer.
+            return Ok(Ready { inbox: true, probes: true });
         }
         Ok(ready)
     }
@@ -242,7 +245,8 @@ impl Beats {
     fn keep_vigil(&mut self, deadline: Span) {
         self.order(Order::StayAwake { until: deadline + VIGIL });
         while clock::now().boot < deadline {
-            std::hint::spin_loop();
+            // Interrupts may have threads of the same priority.
+            let _ = sched_yield();
         }
     }
 
@@ -264,7 +268,10 @@ impl Beats {
                 self.probes.heard(link, now.boot);
                 self.watch(link, &opened, now.boot);
                 match opened.news {
-                    News::Beat(beat) | News::Copy(beat) => self.step(now, Input::Beat { link, beat }),
+                    News::Beat(beat) | News::Copy(beat) => {
+                        self.probes.told(&beat, now.boot);
+                        self.step(now, Input::Beat { link, beat });
+                    }
                     News::Older | News::Part => {}
                 }
             }
@@ -297,6 +304,9 @@ impl Beats {
         }
         for (interface, alive) in self.probes.judge_paths(now.boot) {
             self.note_path(interface, alive);
+        }
+        for (group, holder, belief) in self.probes.look(now.boot) {
+            self.to_desk.keep(Said::Belief { group, holder, belief });
         }
         let spent = self.probes.take_spent();
         if !spent.is_empty() {
@@ -442,23 +452,23 @@ impl Beats {
         self.carry_out(effects);
     }
 
-    /// In the order given: what follows may rest on what comes before. But beats leave after the orders that a takeover
-    /// waits for, as if the network were a little slower; and of what is remembered, what the next text says anew is not
-    /// written, where nothing between the two rests on it.
+    /// One after the other: what follows may rest on what comes before.
     fn carry_out(&mut self, effects: Effects) {
-        let (mut memory, mut beats) = (None, Vec::new());
-        for effect in effects {
+        for effect in urgent_first(effects) {
             match effect {
-                Effect::Remember(newer) => memory = Some(newer),
+                Effect::Remember(memory) => self.remember(memory),
                 Effect::Store(stored) => {
                     self.storing += 1;
                     self.to_desk.keep(Said::Store(stored));
                 }
-                Effect::Send(beat) => beats.push(beat),
+                Effect::Send(beat) => {
+                    self.held_back = Some(beat);
+                    self.send_held_back();
+                }
                 Effect::RaiseLease { group, until } => {
-                    self.remember(memory.take());
                     self.renewals.raised(group, until);
                     self.order(Order::Raise { group, until });
+                    self.probes.held(group);
                 }
                 Effect::RenewLease { group, until } => {
                     if self.renewals.renewed(group, until, clock::now().boot, &self.config.timing) {
@@ -466,15 +476,11 @@ impl Beats {
                     }
                 }
                 Effect::DropLease { group } => {
-                    self.remember(memory.take());
-                    // These still claim it.
-                    self.send(beats.drain(..));
                     self.renewals.dropped(group);
                     self.order(Order::Drop { group });
                     self.awaited = self.ordered;
                 }
                 Effect::Run { ticket, action, resource } => {
-                    self.remember(memory.take());
                     self.order(Order::Run { ticket, action, resource })
                 }
                 Effect::Probe { round, interface, groups } => {
@@ -496,16 +502,7 @@ impl Beats {
                 }
             }
         }
-        self.remember(memory);
-        self.send(beats.into_iter());
         self.flush();
-    }
-
-    fn send(&mut self, beats: impl Iterator<Item = Arc<Beat>>) {
-        for beat in beats {
-            self.held_back = Some(beat);
-            self.send_held_back();
-        }
     }
 
     /// At once: while this thread writes and sends what comes next, the other begins.
@@ -541,8 +538,7 @@ impl Beats {
         }
     }
 
-    fn remember(&mut self, memory: Option<Memory>) {
-        let Some(memory) = memory else { return };
+    fn remember(&mut self, memory: Memory) {
         match self.memory.write(&memory) {
             Ok(()) => {
                 if self.unwritten.take().is_some() {

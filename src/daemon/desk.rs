@@ -22,9 +22,10 @@ use crate::control::variables;
 use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
-use crate::types::{GroupId, InterfaceId};
+use crate::types::{GroupId, InterfaceId, NodeId};
 
 use super::beats::Told;
+use super::belief::Belief;
 use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
@@ -71,6 +72,12 @@ pub(super) enum Said {
     Path {
         interface: InterfaceId,
         alive: bool,
+    },
+    /// Who answers for a group that another node took.
+    Belief {
+        group: GroupId,
+        holder: NodeId,
+        belief: Belief,
     },
     /// To be written to disk, for ever.
     Store(Stored),
@@ -220,6 +227,7 @@ impl OrdinaryThread {
                 self.alarm(format!("rival {address}"), what);
             }
             Said::Path { interface, alive } => self.path(interface, alive),
+            Said::Belief { group, holder, belief } => self.belief(group, holder, &belief),
             Said::Store(stored) => self.store(&stored),
             Said::Answer(reply, mut answer) => {
                 if let Answer::Snapshot(snapshot) = &mut answer {
@@ -246,6 +254,9 @@ impl OrdinaryThread {
         }
         if *event == Event::Ready {
             systemd::notify("READY=1");
+        }
+        if let Event::Won { group, .. } = event {
+            self.alarms.remove(&format!("belief {}", words.group(*group)));
         }
         systemd::notify(&format!("STATUS={line}"));
     }
@@ -285,6 +296,34 @@ impl OrdinaryThread {
                  another link; look at the cable behind the switch"
             );
             self.alarm(format!("path {name}"), what);
+        }
+    }
+
+    fn belief(&mut self, group: GroupId, holder: NodeId, belief: &Belief) {
+        let words = Words::new(&self.names);
+        let (group, holder) = (words.group(group), words.node(holder));
+        let about = format!("belief {group}");
+        match belief {
+            Belief::One(address, mac) => {
+                info!("{group}: the network believes {holder}: {mac} alone answers for {address}");
+                self.alarms.remove(&about);
+            }
+            Belief::Nobody(address) => {
+                let what = format!(
+                    "{group}: {holder} holds it, and nobody answers for {address} in this node's network; look at the \
+                     cables and the switch between the two"
+                );
+                self.alarm(about, what);
+            }
+            Belief::Many(address, macs) => {
+                let macs: Vec<String> = macs.iter().map(Mac::to_string).collect();
+                let what = format!(
+                    "{group}: {holder} holds it, and more than one machine answers for {address}: {}; find out whose \
+                     they are, and take the address from the others",
+                    macs.join(" and ")
+                );
+                self.alarm(about, what);
+            }
         }
     }
 

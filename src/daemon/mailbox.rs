@@ -5,7 +5,8 @@
 //! is in its own box only if that is free: whoever holds it wakes the reader when he is done.
 //!
 //! A box has no limit of its own. What is in it is bounded by what the core has under way: one run for each resource, one
-//! order for each lease, and the events of one step; renewals of a lease that wait take the place of older ones.
+//! order for each lease, one call to stay awake for each deadline, and the events of one step; renewals of a lease that wait
+//! take the place of older ones.
 
 use std::collections::VecDeque;
 use std::io;

@@ -50,40 +50,54 @@ impl MemoryFiles {
         Self { run: run.to_owned(), boot: boot.to_owned(), turn: 0, open: [None, None] }
     }
 
-    /// What an earlier daemon of this boot remembered; `None` after a reboot, and where nothing is whole.
+    /// What an earlier daemon of this boot remembered. `None` after a reboot, and where anything but a cut speaks against
+    /// the newest: beats rest on what it said, and what is older must not be taken for it.
     pub(super) fn read(&mut self) -> Option<Memory> {
-        let whole = FILES.iter().filter_map(|file| parse(&fs::read(self.run.join(file)).ok()?));
-        let newest = whole.filter(|text| text.boot == self.boot).max_by_key(|text| text.turn)?;
+        let texts: Vec<Text<'_>> = match FILES.map(|file| read(&self.run.join(file))) {
+            [Some(one), Some(other)] => one.into_iter().chain(other).collect(),
+            _ => return None,
+        };
+        let newest = texts.into_iter().filter(|text| text.boot == self.boot).max_by_key(|text| text.turn)?;
         self.turn = newest.turn;
         Some(newest.memory.into_owned())
     }
 
-    /// Written when this returns.
+    /// Written when this returns. Both files are there from the first time on: whoever cleans up in /run must not take the
+    /// newest with him and leave the one before.
     pub(super) fn write(&mut self, memory: &Memory) -> Result<(), FileError> {
-        let turn = self.turn + 1;
-        let place = usize::from(turn % 2 == 1);
-        let path = self.run.join(FILES[place]);
-        let help = ", make room there: until then this node says nothing";
-        self.write_turn(memory, turn, place, &path).map_err(system(&path, "written", help))
+        let is_new = self.write_turn(memory)?;
+        if is_new {
+            self.write_turn(memory)?;
+        }
+        Ok(())
     }
 
-    fn write_turn(&mut self, memory: &Memory, turn: u64, place: usize, path: &Path) -> io::Result<()> {
+    /// Whether its file had to be made.
+    fn write_turn(&mut self, memory: &Memory) -> Result<bool, FileError> {
+        let place = usize::from(self.turn % 2 == 0);
+        let path = self.run.join(FILES[place]);
+        let help = ", make room there: until then this node says nothing";
+        self.write_into(memory, place, &path).map_err(system(&path, "written", help))
+    }
+
+    fn write_into(&mut self, memory: &Memory, place: usize, path: &Path) -> io::Result<bool> {
+        let turn = self.turn + 1;
         let (boot, memory) = (Cow::Borrowed(&*self.boot), Cow::Borrowed(memory));
         let text = serde_json::to_vec(&Text { turn, boot, memory })?;
         let mut whole = serde_json::to_vec(&Head { length: text.len(), sum: sum(&text) })?;
         whole.push(b'\n');
         whole.extend(text);
-        // Whoever cleans up in /run must not take the memory with him.
-        let file = match self.open[place].take() {
-            Some(file) if file.metadata()?.nlink() > 0 => file,
-            Some(_) | None => {
-                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?
-            }
+        let open = self.open[place].take();
+        let stands = open.filter(|file| file.metadata().is_ok_and(|meta| meta.nlink() > 0));
+        let is_new = stands.is_none() && !path.exists();
+        let file = match stands {
+            Some(file) => file,
+            None => OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?,
         };
         file.write_all_at(&whole, 0)?;
         self.open[place] = Some(file);
         self.turn = turn;
-        Ok(())
+        Ok(is_new)
     }
 }
 
@@ -94,15 +108,17 @@ pub(super) fn forget(run: &Path) {
     }
 }
 
-/// What is whole. What stands behind it is the rest of an older, longer one.
-fn parse(bytes: &[u8]) -> Option<Text<'static>> {
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let head: Head = serde_json::from_slice(&bytes[..end]).ok()?;
-    let text = bytes[end + 1..].get(..head.length)?;
-    if sum(text) != head.sum {
-        return None;
+/// The text of a file, or none where it was cut while it was written; what stands behind it is the rest of an older, longer
+/// one. `None` for a file that is not there, cannot be read, or is whole and not understood.
+fn read(path: &Path) -> Option<Option<Text<'static>>> {
+    let bytes = fs::read(path).ok()?;
+    let cut = Some(None);
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return cut };
+    let Ok(head) = serde_json::from_slice::<Head>(&bytes[..end]) else { return cut };
+    match bytes[end + 1..].get(..head.length) {
+        Some(text) if sum(text) == head.sum => serde_json::from_slice(text).ok().map(Some),
+        Some(_) | None => cut,
     }
-    serde_json::from_slice(text).ok()
 }
 
 fn sum(text: &[u8]) -> String {
@@ -140,7 +156,7 @@ mod tests {
         }
     }
 
-    fn read(run: &Path) -> Option<Memory> {
+    fn read_all(run: &Path) -> Option<Memory> {
         MemoryFiles::new(run, "this").read()
     }
 
@@ -151,13 +167,13 @@ mod tests {
         assert_eq!(files.read(), None);
         for groups in [3, 1, 2] {
             files.write(&memory(groups)).unwrap();
-            assert_eq!(read(run.path()), Some(memory(groups)));
+            assert_eq!(read_all(run.path()), Some(memory(groups)));
         }
         let mut next = MemoryFiles::new(run.path(), "this");
         next.read();
         for groups in [5, 1] {
             next.write(&memory(groups)).unwrap();
-            assert_eq!(read(run.path()), Some(memory(groups)));
+            assert_eq!(read_all(run.path()), Some(memory(groups)));
         }
         let mut reboot = MemoryFiles::new(run.path(), "another");
         assert_eq!(reboot.read(), None);
@@ -174,18 +190,37 @@ mod tests {
         for groups in [4, 2] {
             files.write(&memory(groups)).unwrap();
         }
-        let path = run.path().join(FILES[1]);
+        let path = run.path().join(FILES[0]);
         let old = fs::read(&path).unwrap();
         files.write(&memory(3)).unwrap();
         let new = fs::read(&path).unwrap();
-        assert_eq!(read(run.path()), Some(memory(3)));
+        assert_eq!(read_all(run.path()), Some(memory(3)));
         let cut_after = |cut: usize| [&new[..cut], &old[cut..]].concat();
         for cut in (0..new.len()).take_while(|cut| cut_after(*cut) != new) {
             fs::write(&path, cut_after(cut)).unwrap();
-            assert_eq!(read(run.path()), Some(memory(2)), "cut after {cut} bytes");
+            assert_eq!(read_all(run.path()), Some(memory(2)), "cut after {cut} bytes");
         }
         fs::write(&path, "").unwrap();
-        assert_eq!(read(run.path()), Some(memory(2)));
+        assert_eq!(read_all(run.path()), Some(memory(2)));
+    }
+
+    #[test]
+    fn an_older_memory_is_not_taken_for_a_newest_that_is_gone_or_not_understood() {
+        let run = tempfile::tempdir().unwrap();
+        let mut files = MemoryFiles::new(run.path(), "this");
+        for groups in [1, 2, 3] {
+            files.write(&memory(groups)).unwrap();
+        }
+        let path = run.path().join(FILES[usize::from(files.turn % 2 == 1)]);
+        let whole = fs::read(&path).unwrap();
+        let other = "{\"turn\":9,\"boot\":\"this\",\"memory\":\"of another version\"}";
+        let head = serde_json::to_string(&Head { length: other.len(), sum: sum(other.as_bytes()) }).unwrap();
+        fs::write(&path, format!("{head}\n{other}")).unwrap();
+        assert_eq!(read_all(run.path()), None);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(read_all(run.path()), None);
+        fs::write(&path, whole).unwrap();
+        assert_eq!(read_all(run.path()), Some(memory(3)));
     }
 
     #[test]
@@ -196,12 +231,12 @@ mod tests {
             files.write(&memory(groups)).unwrap();
             forget(run.path());
             files.write(&memory(groups)).unwrap();
-            assert_eq!(read(run.path()), Some(memory(groups)));
+            assert_eq!(read_all(run.path()), Some(memory(groups)));
         }
         fs::remove_dir_all(run.path()).unwrap();
         assert!(files.write(&memory(1)).is_err());
         fs::create_dir(run.path()).unwrap();
         files.write(&memory(2)).unwrap();
-        assert_eq!(read(run.path()), Some(memory(2)));
+        assert_eq!(read_all(run.path()), Some(memory(2)));
     }
 }

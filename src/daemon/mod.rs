@@ -21,6 +21,7 @@
 
 mod addresses;
 mod beats;
+mod belief;
 mod clock;
 mod desk;
 mod files;

@@ -8,13 +8,15 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::beat::{Beat, Phase};
 use crate::cluster::{Answerer, Input, Round};
 use crate::config::{Config, Reach, Timing};
 use crate::net::probe::{self, Heard, Prober};
 use crate::time::Span;
-use crate::types::{GroupId, InterfaceId, LinkId};
+use crate::types::{GroupId, InterfaceId, LinkId, NodeId};
 
 use super::addresses::Service;
+use super::belief::{Belief, Beliefs, Look};
 use super::paths::{Paths, Verdict};
 
 /// How often targets are asked where a group's fitness hangs on them.
@@ -41,6 +43,7 @@ pub(super) struct Probes {
     /// What counts as so many reached targets more.
     weight: u16,
     paths: Paths,
+    beliefs: Beliefs,
     /// When paths are judged next.
     judge_at: Span,
     timing: Timing,
@@ -66,6 +69,7 @@ impl Probes {
             reach: None,
             weight: 0,
             paths: Paths::default(),
+            beliefs: Beliefs::new(config.timing.keepalive),
             judge_at: Span::ZERO,
             timing: config.timing,
         };
@@ -77,6 +81,8 @@ impl Probes {
         self.timing = config.timing;
         self.paths.configure(config, now);
         self.judge_at = now;
+        let asked = self.beliefs.configure(config.timing.keepalive, now);
+        self.seek_no_more(&asked);
         self.addresses.clear();
         for placement in config.addresses() {
             let asked = self.addresses.entry(placement.interface).or_default();
@@ -151,10 +157,56 @@ impl Probes {
         self.paths.heard(link, now);
     }
 
+    /// A beat says who holds what.
+    pub(super) fn told(&mut self, beat: &Beat, now: Span) {
+        for (group, claim) in &beat.claims {
+            if claim.phase == Phase::Held {
+                self.beliefs.said(*group, beat.sender, now);
+            }
+        }
+    }
+
+    /// It is held here.
+    pub(super) fn held(&mut self, group: GroupId) {
+        let asked = self.beliefs.forget(group);
+        self.seek_no_more(&asked);
+    }
+
+    /// What was found of groups that others took.
+    pub(super) fn look(&mut self, now: Span) -> Vec<(GroupId, NodeId, Belief)> {
+        let mut found = Vec::new();
+        for look in self.beliefs.run(now) {
+            match look {
+                Look::Ask(group) => {
+                    let asked = self.seek(group);
+                    self.beliefs.asked(group, asked.into_iter());
+                }
+                Look::Done(addresses) => self.seek_no_more(&addresses),
+                Look::Found(group, holder, belief) => found.push((group, holder, belief)),
+            }
+        }
+        found
+    }
+
+    /// Asks for one address of a group through each interface: what a switch believes of one, it believes of all.
+    fn seek(&mut self, group: GroupId) -> Vec<IpAddr> {
+        let Self { services, addresses, prober, .. } = self;
+        let first = addresses.iter().filter_map(|(id, asked)| {
+            let (_, address) = asked.iter().find(|(of, _)| *of == group)?;
+            Some((services.get(id).filter(|service| service.carrier)?, *address))
+        });
+        let asked = first.filter(|(service, address)| prober.seek(&service.interface, *address).is_ok());
+        asked.map(|(_, address)| address).collect()
+    }
+
+    fn seek_no_more(&mut self, asked: &[IpAddr]) {
+        asked.iter().for_each(|address| self.prober.forget_everywhere(*address));
+    }
+
     /// What was answered since the last look.
     pub(super) fn read(&mut self, now: Span) -> Vec<Input> {
         let mut inputs = Vec::new();
-        let Self { reach, paths, prober, .. } = self;
+        let Self { reach, paths, beliefs, prober, .. } = self;
         let read = prober.read(|heard| match heard {
             Heard::Answer { round, from: probe::Answerer::Target(place) } if round >= OWN_ROUNDS => {
                 if let Some(reach) = reach {
@@ -171,7 +223,8 @@ impl Probes {
                 };
                 inputs.push(Input::Answer { round: Round(round), from });
             }
-            Heard::Rival { .. } | Heard::Owner { .. } => {}
+            Heard::Owner { address, mac, .. } => beliefs.answered(address, mac),
+            Heard::Rival { .. } => {}
         });
         // What cannot be read was not answered: that delays a takeover, and never causes one.
         drop(read);
@@ -233,7 +286,8 @@ impl Probes {
 
     pub(super) fn next_due(&self) -> Span {
         let own = self.reach.as_ref().map(|reach| reach.next_at);
-        self.prober.next_due().into_iter().chain(own).chain([self.judge_at]).min().unwrap_or(Span(u64::MAX))
+        let others = [self.judge_at, self.beliefs.next_due()];
+        self.prober.next_due().into_iter().chain(own).chain(others).min().unwrap_or(Span(u64::MAX))
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

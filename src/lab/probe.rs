@@ -37,6 +37,11 @@ pub struct Probe {
 impl Machine {
     /// Starts to ask who has this address.
     pub fn probe(&self, address: IpAddr) -> Result<Probe, LabError> {
+        self.probe_every(address, EVERY)
+    }
+
+    /// The same at another pace: where questions are counted, a machine that stalls must not lose them for want of room.
+    pub fn probe_every(&self, address: IpAddr, every: Span) -> Result<Probe, LabError> {
         let answers = Arc::new(Mutex::new(Vec::new()));
         let written = Arc::clone(&answers);
         let local: IpAddr = match address {
@@ -50,7 +55,7 @@ impl Machine {
         };
         let socket = self.space.run(open).map_err(LabError::machine("open the socket of a probe"))?;
         let to = SocketAddr::new(address, PORT);
-        let work = self.space.work("lab-probe", move |stop| ask(&socket, to, &written, stop))?;
+        let work = self.space.work("lab-probe", move |stop| ask(&socket, (to, every), &written, stop))?;
         Ok(Probe { answers, work })
     }
 }
@@ -79,7 +84,12 @@ impl Probe {
     }
 }
 
-fn ask(socket: &UdpSocket, to: SocketAddr, answers: &Mutex<Vec<Answer>>, stop: &Stop) -> Span {
+fn ask(
+    socket: &UdpSocket,
+    (to, every): (SocketAddr, Span),
+    answers: &Mutex<Vec<Answer>>,
+    stop: &Stop,
+) -> Span {
     // An ordinary user has no real-time threads; the lateness below says what that costs.
     let _ = sys::real_time(PRIORITY);
     let (mut question, mut next, mut latest) = (0_u64, clock::now(), Span::ZERO);
@@ -92,7 +102,7 @@ fn ask(socket: &UdpSocket, to: SocketAddr, answers: &Mutex<Vec<Answer>>, stop: &
             let _ = socket.send_to(&question.to_be_bytes(), to);
             question += 1;
             // Questions that are overdue are left out.
-            next = (next + EVERY).max(now);
+            next = (next + every).max(now);
         }
         clock::readable(&[socket.as_fd()], next - clock::now());
         let came = receive(socket, to, &mut names);

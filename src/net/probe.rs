@@ -238,7 +238,8 @@ impl Ear {
 
     /// Opens what is needed, and gives up what is not.
     fn fit(&mut self, epoll: &Epoll, identifier: u16, spent: &mut Vec<OwnedFd>) -> io::Result<()> {
-        let mut outcome = self.filter_anew(identifier);
+        self.filter_anew(epoll, identifier, spent);
+        let mut outcome = Ok(());
         for kind in KINDS {
             if !self.needs(kind) {
                 self.give_up(kind, epoll, spent);
@@ -252,18 +253,25 @@ impl Ear {
         outcome
     }
 
-    /// Frames of others than those who are listened for wake nobody.
-    fn filter_anew(&mut self, identifier: u16) -> io::Result<()> {
+    /// Frames of others than those who are listened for wake nobody. A socket that keeps its old filter would be deaf: it
+    /// is given up, and opened anew.
+    fn filter_anew(&mut self, epoll: &Epoll, identifier: u16, spent: &mut Vec<OwnedFd>) {
         let listened = self.questions.keys().chain(&self.held).chain(&self.sought);
         let speakers: BTreeSet<IpAddr> = listened.copied().collect();
         if speakers == self.speakers {
-            return Ok(());
+            return;
         }
         self.speakers = speakers;
-        let sockets = self.sockets.iter();
-        sockets
-            .map(|(kind, socket)| sys::attach_filter(socket.as_fd(), &self.filter(*kind, identifier)))
-            .collect()
+        let is_deaf = |kind: &Kind, socket: &OwnedFd| {
+            sys::attach_filter(socket.as_fd(), &self.filter(*kind, identifier)).is_err()
+        };
+        let deaf: Vec<Kind> = self
+            .sockets
+            .iter()
+            .filter(|(kind, socket)| is_deaf(kind, socket))
+            .map(|(kind, _)| *kind)
+            .collect();
+        deaf.into_iter().for_each(|kind| self.give_up(kind, epoll, spent));
     }
 
     /// What the kernel lets pass on a socket of this kind.
@@ -492,6 +500,12 @@ impl Prober {
         if let Some(ear) = self.ears.get_mut(&interface.index) {
             ear.sought.remove(&address);
         }
+        self.drop_idle();
+    }
+
+    /// The same through whichever interface, also one that is gone.
+    pub fn forget_everywhere(&mut self, address: IpAddr) {
+        self.ears.values_mut().for_each(|ear| _ = ear.sought.remove(&address));
         self.drop_idle();
     }
 

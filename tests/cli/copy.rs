@@ -184,7 +184,8 @@ fn every_node_gets_the_text_and_every_daemon_reads_it_this_one_first() {
     nodes.daemon("lb1", false);
     nodes.daemon("lb0", false);
     let (code, out, error) = nodes.copy(&[]);
-    let said = "lb1: it can be used\nwitness: it can be used\nlb0: the daemon uses it\nlb1: the daemon uses it\n\
+    let said = "lb1: it can be used\nwitness: it can be used\nlb0: the daemon has read its file again\n\
+                lb1: it is in its place, and the daemon has read its file again\n\
                 witness: it is in its place; no daemon runs there\n\
                 `systole check --peers` says whether every daemon has it\n";
     assert_eq!((code, out), (0, format!("{SUMMARY}{said}")), "{error}");
@@ -296,6 +297,23 @@ fn what_another_daemon_refuses_makes_way_for_the_one_before_and_the_rest_goes_on
     fs::remove_file(nodes.place("lb1")).expect("it is there");
     assert_eq!(nodes.copy(&["lb1"]).0, 1);
     nodes.assert_files("lb1", &[]);
+    fs::write(nodes.place("lb1"), &nodes.text).expect("there is room");
+    let (code, _, error) = nodes.copy(&["lb1"]);
+    let wanted =
+        "goes on as it was, and it was in its place already: mend that before the daemon is started anew";
+    assert!(code == 1 && error.contains(wanted), "{error}");
+    nodes.assert_files("lb1", &[("systole.toml", &nodes.text)]);
+}
+
+#[test]
+fn a_symbolic_link_in_the_place_is_left_alone_and_changes_nothing_anywhere() {
+    let nodes = Nodes::new("systole.toml");
+    fs::remove_file(nodes.place("lb1")).expect("it is there");
+    symlink("elsewhere", nodes.place("lb1")).expect("there is room");
+    let (code, _, error) = nodes.copy(&[]);
+    assert!(code == 1 && error.contains("systole.toml is a symbolic link: put a file there"), "{error}");
+    assert_eq!(fs::read_link(nodes.place("lb1")).expect("it is a link"), Path::new("elsewhere"));
+    nodes.assert_files("witness", &[]);
 }
 
 #[test]

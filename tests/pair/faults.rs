@@ -116,6 +116,28 @@ pub(crate) fn a_rival_is_answered_with_another_announcement() {
     println!("    a rival was heard after {}", clock::now() - began);
 }
 
+/// The other looks, a while after it heard who holds the group.
+pub(crate) fn the_other_says_whether_the_network_believes_the_holder() {
+    let mut pair = Pair::start(&Settings::default());
+    let address = pair.stage.address();
+    pair.wait_for_word("lb1", "the network believes lb0: ");
+    pair.stage.lab().machine_mut("client").unwrap().seize(LAN, address, 24).unwrap();
+    pair.order("lb0", &["move", "10.77.0.100", "lb1"]);
+    pair.wait_for_word("lb0", "lb1 holds it, and more than one machine answers for 10.77.0.100: ");
+    let status = pair.ask("lb0", &["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("more than one machine answers"), "{status}");
+}
+
+pub(crate) fn the_other_says_so_when_nobody_answers_in_its_network() {
+    let mut pair = Pair::build(&Settings::default());
+    pair.stage.lab().cut("lb1", LAN).unwrap();
+    ["lb0", "lb1"].into_iter().for_each(|node| pair.stage.start(node).unwrap());
+    pair.wait_for_holder("lb0");
+    pair.wait_for_word("lb1", "lb0 holds it, and nobody answers for 10.77.0.100 in this node's network");
+    assert!(!pair.log("lb1").contains("the network believes"), "{}", pair.log("lb1"));
+}
+
 pub(crate) fn the_same_holds_for_ipv6() {
     let mut pair = Pair::start(&Settings { ipv6: true, ..Settings::default() });
     pair.after(

@@ -39,6 +39,8 @@ tests! {
         a_hung_daemon_loses_the_address_and_yields_when_it_wakes,
         an_address_that_somebody_removes_is_back,
         a_rival_is_answered_with_another_announcement,
+        the_other_says_whether_the_network_believes_the_holder,
+        the_other_says_so_when_nobody_answers_in_its_network,
         the_same_holds_for_ipv6;
     many:
         hundreds_of_addresses_are_handed_over_and_taken_over_as_one;

@@ -245,7 +245,7 @@ impl World {
             daemon.recording = Some(Recording { start, begun: effects.clone(), steps: Vec::new() });
         }
         daemon.core = Some(core);
-        daemon.effects.extend(effects);
+        self.queue(node, effects);
         for interface in 0..u16::try_from(interfaces).unwrap_or(0) {
             let interface = systole::types::InterfaceId(interface);
             self.input(node, Input::Targets { interface, any: true });

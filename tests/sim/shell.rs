@@ -1,11 +1,12 @@
-//! The shell around a core: feeds it in the order it is owed, and carries out its effects one after the other.
+//! The shell around a core: feeds it in the order it is owed, and carries out its effects one after the other, in either
+//! order that it may.
 //!
 //! A process never stops or dies between reading the clock and the end of the commit that rests on the reading; it may
 //! everywhere else. (In a real kernel it may there as well: then an element that was raised on an old reading stands
 //! for the microseconds until the clock is read again.)
 
 use std::sync::Arc;
-use systole::cluster::{Action, Answerer, Effect, Effects, Event, Input, Round, margin};
+use systole::cluster::{Action, Answerer, Effect, Effects, Event, Input, Round, margin, urgent_first};
 use systole::time::Span;
 use systole::types::{GroupId, InterfaceId, LinkId};
 
@@ -81,6 +82,11 @@ impl World {
             );
         }
         self.check_effects(node, now.boot, &effects);
+        self.queue(node, effects);
+    }
+
+    pub(crate) fn queue(&mut self, node: usize, effects: Effects) {
+        let effects = if self.urgent_first { urgent_first(effects) } else { effects };
         self.machines[node].daemon.effects.extend(effects);
     }
 
