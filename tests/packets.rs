@@ -52,7 +52,7 @@ const ASK_AGAIN_MS: u16 = 50;
 
 type Test = (&'static str, fn(&Network));
 
-const TESTS: [Test; 15] = [
+const TESTS: [Test; 16] = [
     ("a_neighbour_believes_either_form_of_arp", a_neighbour_believes_either_form_of_arp),
     ("a_neighbour_believes_an_advertisement", a_neighbour_believes_an_advertisement),
     ("five_hundred_addresses_arrive", five_hundred_addresses_arrive),
@@ -76,6 +76,7 @@ const TESTS: [Test; 15] = [
         "nothing_is_open_where_nothing_is_asked_and_other_traffic_wakes_nobody",
         nothing_is_open_and_nobody_is_woken,
     ),
+    ("who_speaks_as_another_address_wakes_nobody", who_speaks_as_another_address_wakes_nobody),
     ("an_interface_that_was_down_works_again_and_a_lost_one_is_said", an_interface_that_was_down_works_again),
 ];
 
@@ -604,8 +605,12 @@ fn nothing_is_open_and_nobody_is_woken(network: &Network) {
     network.they_send(&frame::arp_question(THEIRS, Ipv4Addr::UNSPECIFIED, VIP_V4));
     network.they_send(&frame::neighbour_question(THEIRS, None, VIP_V6));
     assert!(!ready(&prober, 0), "a question from no address has woken us");
+}
 
-    // Nor is whoever speaks as another address, until that one is listened for, too; and so for a long list.
+/// Whoever speaks as another address is nothing to us, until that one is listened for, too; and so for a long list.
+fn who_speaks_as_another_address_wakes_nobody(network: &Network) {
+    let mut prober = prober();
+    prober.hold(&network.interface, &[VIP_V4.into(), VIP_V6.into()]).unwrap();
     let interface = network.interface.index;
     let mut stranger = Prober::new(2).unwrap();
     stranger.hold(&network.interface, &[NOBODY_V4.into(), NOBODY_V6.into()]).unwrap();

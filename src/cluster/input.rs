@@ -3,8 +3,9 @@
 //! **What the shell owes the core** (the daemon and the simulator are two such shells):
 //! - `step` is called with the present time, never with the time at which a timer was due, and time never goes back.
 //! - What has arrived is fed before [`Input::Timer`].
-//! - Effects are carried out in the order given, or in that of [`urgent_first`](super::urgent_first). A [`Effect::Remember`] or [`Effect::Store`] that fails holds back every
-//!   [`Effect::Send`] until one has succeeded: silence is safe, a beat that rests on nothing is not.
+//! - Effects are carried out in the order given, or in that of [`urgent_first`](super::urgent_first). A
+//!   [`Effect::Remember`] or [`Effect::Store`] that fails holds back every [`Effect::Send`] until one has succeeded:
+//!   silence is safe, a beat that rests on nothing is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

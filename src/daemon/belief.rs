@@ -205,7 +205,8 @@ mod tests {
         NodeId::of("lb1")
     }
 
-    /// A minute and a half of a holder whose beats come as said; who answers when for which address. What was found, and when.
+    /// A minute and a half of a holder whose beats come as said; who answers when for which address. What was found, and
+    /// when.
     fn play(
         beats: impl Fn(u64) -> bool,
         answers: impl Fn(u64, IpAddr) -> Vec<Mac>,
@@ -262,10 +263,10 @@ mod tests {
     fn two_machines_are_said_at_once_whatever_else_is_found_until_there_is_one() {
         let (found, _) = play(
             |_| true,
-            |at, address| match address {
-                VIP => vec![B],
-                _ if at < 60_000 => vec![C, B, C],
-                _ => vec![C],
+            |at, address| match (address == VIP, at < 60_000) {
+                (true, _) => vec![B],
+                (false, true) => vec![C, B, C],
+                (false, false) => vec![C],
             },
         );
         let two = Belief::Many(OTHER, BTreeSet::from([B, C]));

@@ -74,7 +74,7 @@ impl MemoryFiles {
 
     /// Whether its file had to be made.
     fn write_turn(&mut self, memory: &Memory) -> Result<bool, FileError> {
-        let place = usize::from(self.turn % 2 == 0);
+        let place = usize::from(self.turn.is_multiple_of(2));
         let path = self.run.join(FILES[place]);
         let help = ", make room there: until then this node says nothing";
         self.write_into(memory, place, &path).map_err(system(&path, "written", help))
