@@ -183,7 +183,7 @@ pub(crate) struct World {
     /// After healing, no fault that was planned begins any more.
     pub(crate) healed: bool,
     pub(crate) restart_delay: u64,
-    /// The shells carry out what is urgent first: those of every other seed.
+    /// The shells carry out what is urgent first: in every other world of those that are aimed, and of the others.
     pub(crate) urgent_first: bool,
 }
 
@@ -224,7 +224,7 @@ impl World {
             config: Arc::clone(&plan.configs[0]),
             longest_lease: lease,
             timers_late: 300,
-            urgent_first: plan.seed % 2 == 1,
+            urgent_first: plan.seed / 2 % 2 == 1,
             agents_slow: plan.agents_slow,
             fences_fail: matches!(plan.class, Class::Chaos | Class::Persistent),
             healed: false,
