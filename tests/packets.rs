@@ -544,11 +544,11 @@ fn who_has_an_address_is_found_before_it_is_claimed(network: &Network) {
         prober.seek(&network.interface, vip).unwrap();
         prober.seek(&network.interface, living).unwrap();
         assert_eq!(hear_until(&mut prober, |_| true), [found(living)], "nobody has the other yet");
-        prober.forget(&network.interface, living);
+        prober.forget(living);
         add(&network.them, "theirs", vip);
         prober.seek(&network.interface, vip).unwrap();
         assert_eq!(hear_until(&mut prober, |_| true), [found(vip)]);
-        prober.forget(&network.interface, vip);
+        prober.forget(vip);
     }
 }
 

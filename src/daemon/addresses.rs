@@ -47,29 +47,12 @@ const COMMITS: usize = 3;
 /// What the beat thread orders.
 #[derive(Debug)]
 pub(super) enum Order {
-    Raise {
-        group: GroupId,
-        until: Span,
-    },
-    Renew {
-        group: GroupId,
-        until: Span,
-    },
-    Drop {
-        group: GroupId,
-    },
-    Run {
-        ticket: Ticket,
-        action: Action,
-        resource: Arc<Resource>,
-    },
-    Announce {
-        group: GroupId,
-    },
-    /// An order may come at any moment until then.
-    StayAwake {
-        until: Span,
-    },
+    Raise { group: GroupId, until: Span },
+    Renew { group: GroupId, until: Span },
+    Drop { group: GroupId },
+    Run { ticket: Ticket, action: Action, resource: Arc<Resource> },
+    Announce { group: GroupId },
+    StayAwake { until: Span },
     Configure(Arc<Config>),
     Stop,
 }
@@ -122,7 +105,7 @@ pub(super) struct Addresses {
     look_until: Span,
     /// When links are looked at next.
     look_at: Span,
-    /// Until then it does not sleep.
+    /// Until then it does not sleep: an order may come at any moment.
     awake_until: Span,
     put_back: BTreeMap<GroupId, Vec<Span>>,
     /// Groups that were given up because of that, and until when.

@@ -200,7 +200,7 @@ impl Probes {
     }
 
     fn seek_no_more(&mut self, asked: &[IpAddr]) {
-        asked.iter().for_each(|address| self.prober.forget_everywhere(*address));
+        asked.iter().for_each(|address| self.prober.forget(*address));
     }
 
     /// What was answered since the last look.

@@ -495,16 +495,8 @@ impl Prober {
         outcome(interface, opened, std::iter::once(ear.ask(address)))
     }
 
-    /// The address is not sought any more.
-    pub fn forget(&mut self, interface: &Interface, address: IpAddr) {
-        if let Some(ear) = self.ears.get_mut(&interface.index) {
-            ear.sought.remove(&address);
-        }
-        self.drop_idle();
-    }
-
-    /// The same through whichever interface, also one that is gone.
-    pub fn forget_everywhere(&mut self, address: IpAddr) {
+    /// The address is not sought any more, through whichever interface, also one that is gone.
+    pub fn forget(&mut self, address: IpAddr) {
         self.ears.values_mut().for_each(|ear| _ = ear.sought.remove(&address));
         self.drop_idle();
     }

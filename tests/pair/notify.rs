@@ -70,6 +70,9 @@ program = ["/bin/sh", "-c", "sleep 3600 & echo $! >> KEYS.$SYSTOLE_NODE; wait"]
     // The other one's hangs at its first event, and that node answers all the same.
     assert!(pair.ask("lb1", &["status"]).status.success());
     assert_eq!(told(&mut pair, "lb1").lines().count(), 1);
+    // Who is killed with the lab leaves its program behind, for an hour.
+    pair.stage.lab().machine_mut("lb1").unwrap().signal(Signal::SIGTERM).unwrap();
+    assert!(pair.stage.lab().machine_mut("lb1").unwrap().wait_for_end(Span::seconds(60)).is_some());
 }
 
 pub(crate) fn a_program_that_is_missing_is_named_and_a_reload_brings_another() {
