@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
-use crate::config::{self, Config, LoadError};
+use crate::config::{self, Config, LoadError, Tracked};
 use crate::lab::{
     Done, LabError, ORDERS, Order, PortPlan, Rehearsal, Seen, Site, SiteError, Told, become_root, interrupts,
 };
@@ -191,6 +191,13 @@ fn remarks(site: &Site, config: &Config) -> String {
     });
     if let Some(notify) = &config.notify {
         text.push_str(&format!("These daemons, too, run {} of [notify].\n", notify.program.display()));
+    }
+    for track in &config.tracks {
+        let what = match &track.what {
+            Tracked::Program { program, .. } => format!("run {}", program.display()),
+            Tracked::File(_) | Tracked::NoFile(_) | Tracked::Process(_) => "look at this machine".to_owned(),
+        };
+        text.push_str(&format!("These daemons, too, {what} for [track.{}].\n", track.name));
     }
     text
 }

@@ -1,7 +1,7 @@
 //! What breaks: cables, daemons, the address itself.
 
 use nix::sys::signal::Signal;
-use systole::lab::clock;
+use systole::lab::{BadCable, Fault, clock};
 use systole::time::Span;
 
 use super::pair::{CROSS, LAN, Pair, Settings};
@@ -92,6 +92,42 @@ pub(crate) fn a_hung_daemon_loses_the_address_and_yields_when_it_wakes() {
     // When it wakes, it has lost the lease; it may get the group back, because that is its preferred node.
     pair.after("awake", |pair| signal(pair, Signal::SIGCONT), |pair| pair.wait_for_holder("lb0"));
     assert!(pair.log("lb0").contains("this node was away"), "{}", pair.log("lb0"));
+}
+
+/// For so long, which is many keepalives: a busy machine may make them late, and they still come.
+const TROUBLE: Span = Span::seconds(3);
+
+/// Deadtime is long enough for a machine whose processors are taken away for a moment.
+pub(crate) fn busy_processors_move_nothing() {
+    let mut pair = Pair::start(&Settings { deadtime_ms: 2_000, ..Settings::default() });
+    let outcome = pair.after(
+        "busy",
+        |pair| {
+            let loops = pair.stage.lab().machine("client").unwrap().load(8, TROUBLE).unwrap();
+            clock::wait(TROUBLE);
+            drop(loops);
+        },
+        |_| {},
+    );
+    assert_eq!(outcome.first_answer, None, "another node answered");
+    assert_eq!(pair.holder(), "lb0");
+}
+
+/// Deadtime is ten keepalives. Where a fifth of the beats is lost, nine in a row are lost once in two million times.
+pub(crate) fn a_cable_that_loses_packets_moves_nothing() {
+    let mut pair = Pair::start(&Settings { cross: false, ..Settings::default() });
+    let outcome = pair.after(
+        "spoiled",
+        |pair| {
+            let fault = Fault { loss_percent: 20, delay: Span::ZERO };
+            pair.stage.lab().spoil("lb1", LAN, BadCable { out: fault, into: fault }).unwrap();
+            clock::wait(TROUBLE);
+            pair.stage.lab().plug("lb1", LAN).unwrap();
+        },
+        |_| {},
+    );
+    assert_eq!(outcome.first_answer, None, "another node answered");
+    assert_eq!(pair.holder(), "lb0");
 }
 
 pub(crate) fn an_address_that_somebody_removes_is_back() {

@@ -41,6 +41,8 @@ tests! {
         a_rival_is_answered_with_another_announcement,
         the_other_says_whether_the_network_believes_the_holder,
         the_other_says_so_when_nobody_answers_in_its_network,
+        busy_processors_move_nothing,
+        a_cable_that_loses_packets_moves_nothing,
         the_same_holds_for_ipv6;
     many:
         hundreds_of_addresses_are_handed_over_and_taken_over_as_one;
@@ -69,6 +71,7 @@ tests! {
         a_node_that_the_configuration_does_not_name_is_told_the_names,
         a_peer_with_another_key_is_counted_and_not_heard,
         an_interface_that_is_not_there_is_named,
+        a_node_with_another_configuration_is_named_on_both_sides_with_what_differs,
         a_wrong_configuration_changes_nothing_at_a_reload;
 }
 

@@ -62,6 +62,29 @@ pub(crate) fn an_interface_that_is_not_there_is_named() {
     pair.wait_for_holder("lb0");
 }
 
+pub(crate) fn a_node_with_another_configuration_is_named_on_both_sides_with_what_differs() {
+    let mut pair = Pair::start(&Settings::default());
+    pair.rewrite(&Settings { deadtime_ms: 1_200, ..Settings::default() });
+    pair.order("lb0", &["reload"]);
+    for (node, other) in [("lb0", "lb1"), ("lb1", "lb0")] {
+        let alarm = format!("{other} has another configuration: ");
+        pair.wait_until("the alarm names a key", |pair| {
+            let status = pair.ask(node, &["status"]);
+            let said = String::from_utf8_lossy(&status.stdout).into_owned();
+            said.lines().any(|line| line.contains(&alarm) && line.contains("timing.deadtime"))
+        });
+    }
+    pair.order("lb1", &["reload"]);
+    for node in ["lb0", "lb1"] {
+        pair.wait_until("the alarm goes", |pair| {
+            let status = pair.ask(node, &["status"]);
+            !String::from_utf8_lossy(&status.stdout).contains("another configuration")
+        });
+    }
+    pair.settle();
+    assert_eq!(pair.holder(), "lb0");
+}
+
 pub(crate) fn a_wrong_configuration_changes_nothing_at_a_reload() {
     let mut pair = Pair::start(&Settings::default());
     fs::write(pair.config(), "[cluster]\nnam = \"lab\"\n").unwrap();
