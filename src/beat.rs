@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Span;
-use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
+use crate::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence};
 
 /// What one node says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Beat {
     pub grants: BTreeMap<GroupId, Grant>,
     /// What the planner needs to know of the sender.
     pub facts: Facts,
+    /// Of what the sender's configuration consists: only while it hears somebody with another one.
+    pub marks: Option<Marks>,
 }
 
 impl Beat {

@@ -5,6 +5,7 @@
 //! file is read. (Sixteen bits would be two bytes shorter, but among 1,000 names a collision is then all but certain;
 //! with 32 bits it is one in 8,600.)
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,20 @@ pub struct LinkId(pub u16);
 /// A network interface that carries addresses of groups, by its place in [`crate::config::Config::interfaces`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InterfaceId(pub u16);
+
+/// A configuration, taken apart: enough to see where two differ, and not what either says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Marks {
+    /// How many steps down the tree of the configuration the places are, at least one.
+    pub depth: u8,
+    /// Of each place the hash of its path and of what stands there.
+    pub places: BTreeSet<u64>,
+}
+
+impl Marks {
+    /// So many places are told apart; of a larger configuration fewer steps are told.
+    pub const MOST: usize = 512;
+}
 
 #[cfg(test)]
 mod tests {

@@ -16,12 +16,12 @@ use systole::cluster::{Core, Effect, Effects, Input, Outcome, Start, Stored};
 use systole::config::heartbeat::directives;
 use systole::config::keys::KeyRing;
 use systole::config::{
-    Cast, Config, HeartbeatFiles, Loaded, Reach, Report, Severity, TiebreakMethod, parse_heartbeat,
+    Cast, Config, Differs, HeartbeatFiles, Loaded, Reach, Report, Severity, TiebreakMethod, parse_heartbeat,
     parse_toml,
 };
 use systole::rng::Rng;
 use systole::time::{Moment, Span};
-use systole::types::{GroupId, Incarnation, NodeId};
+use systole::types::{GroupId, Incarnation, Marks, NodeId};
 
 /// What stands in `tests/config/FOLDER`: a file, or the files of a Heartbeat directory.
 struct Case {
@@ -338,12 +338,52 @@ fn two_nodes_can_name_what_differs_between_their_files() {
     let differing: Vec<_> = ones.iter().filter(|(name, digest)| others[*name] != **digest).collect();
     // A group goes back only after a deadtime: that follows from it.
     assert_eq!(differing.iter().map(|(name, _)| **name).collect::<Vec<_>>(), ["group", "timing"]);
-    let differences = one.differences(&other);
+    let differences = one.differs_from(&other.marks()).here;
     assert!(differences.contains(&"timing.deadtime".to_owned()), "{differences:?}");
     assert!(
         differences.iter().all(|path| !path.contains("keys")),
         "where the keys lie may differ: {differences:?}"
     );
+}
+
+#[test]
+fn a_node_can_tell_from_marks_where_it_differs() {
+    let text = fs::read_to_string("tests/config/right/a-pair.toml").unwrap();
+    let variant = |text: &str| parse_toml("b.toml", text).unwrap().config;
+    let one = variant(&text);
+    assert_eq!(one.differs_from(&one.marks()), Differs::default());
+    let slower =
+        variant(&text.replace("[group.web]", "[timing]\ndeadtime = \"3s\"\n[group.web]\nfailback = false"));
+    let differs = one.differs_from(&slower.marks());
+    for path in ["timing.deadtime", "group.web.failback"] {
+        assert!(differs.here.iter().any(|here| here == path), "{path}: {differs:?}");
+    }
+    let more = variant(&format!("[[group.web.resource]]\nagent = \"pen\"\nname = \"proxy\"\n{text}"));
+    let (fewer_here, fewer_there) = (one.differs_from(&more.marks()), more.differs_from(&one.marks()));
+    assert!(fewer_here.here.is_empty() && fewer_here.only_there > 0, "{fewer_here:?}");
+    assert!(fewer_here.to_string().ends_with("keys there are not here"), "{fewer_here}");
+    assert!(fewer_there.to_string().starts_with("group.web.resources.proxy."), "{fewer_there}");
+    assert_eq!(fewer_there.only_there, 0);
+}
+
+#[test]
+fn of_a_large_configuration_fewer_steps_are_told() {
+    let groups = |count: usize| {
+        let group = |number| format!("lb0 10.0.{}.{}/16/eth0\n", number / 250, number % 250 + 1);
+        let groups: String = (0..count).map(group).collect();
+        let base = fs::read_to_string("tests/config/right/a-pair.toml").unwrap();
+        let base = base.split("[group.web]").next().unwrap().to_owned();
+        parse_toml("many.toml", &format!("haresources = \"\"\"\n{groups}\"\"\"\n{base}")).unwrap().config
+    };
+    let (few, many) = (groups(3).marks(), groups(900).marks());
+    assert!(
+        many.depth < few.depth && many.places.len() <= Marks::MOST,
+        "{} {}",
+        many.depth,
+        many.places.len()
+    );
+    let differs = groups(899).differs_from(&many);
+    assert_eq!(differs.here, ["group"], "of that many only the section is told");
 }
 
 #[test]
@@ -405,7 +445,7 @@ fn both_formats_of_one_cluster_have_one_digest() {
     "#;
     let toml = parse_toml("systole.toml", toml).unwrap().config;
     let heartbeat = right("heartbeat-defaults");
-    assert_eq!(heartbeat.differences(&toml), Vec::<String>::new());
+    assert_eq!(heartbeat.differs_from(&toml.marks()), Differs::default());
     assert_eq!(heartbeat.digest(), toml.digest());
 }
 

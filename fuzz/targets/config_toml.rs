@@ -5,7 +5,7 @@
 mod report;
 
 use libfuzzer_sys::fuzz_target;
-use systole::config::parse_toml;
+use systole::config::{Differs, parse_toml};
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     match &parsed {
         Ok(loaded) => {
             report::judge(&loaded.warnings, refused);
-            assert_eq!(loaded.config.differences(&loaded.config), Vec::<String>::new());
+            assert_eq!(loaded.config.differs_from(&loaded.config.marks()), Differs::default());
             loaded.config.digest();
         }
         Err(report) => drop(report::judge(report, refused)),

@@ -1,7 +1,7 @@
 //! `systole check --peers`: whether the running daemons have the configuration of this file.
 //!
-//! A beat carries one digest of the whole configuration, so of another node it can be said *that* it differs, and never in
-//! what. Of this node's own daemon the sections are known.
+//! A beat carries one digest of the whole configuration, and tells where it differs while somebody hears it who has another
+//! one. Of this node's own daemon the sections are known.
 
 use crate::config::Config;
 use crate::control::shape::{Status, sections};
@@ -47,7 +47,9 @@ fn compare(config: &Config, status: &Status) -> (String, bool) {
             Some(theirs) if *theirs == status.config => format!("{name} has what the daemon of {node} has"),
             Some(_) => {
                 same = false;
-                format!("{name} has ANOTHER configuration; beats don't say in which key: compare the files, and say `systole copy` where the right one is")
+                let place =
+                    peer.differs.as_ref().map_or(String::new(), |differs| format!(" than {node}: {differs}"));
+                format!("{name} has ANOTHER configuration{place}; say `systole copy` where the right one is")
             }
         });
     }
@@ -99,11 +101,17 @@ mod tests {
     }
 
     #[test]
-    fn a_node_with_another_one_is_named_and_its_key_is_not_guessed() {
+    fn a_node_with_another_one_is_named_with_what_differs() {
         let config = config();
-        let (text, same) = compare(&config, &status(&config, ("up", Some(1)), ("dead", Some(2))));
-        assert!(!same);
-        assert!(text.contains("lb1 has ANOTHER configuration; beats don't say in which key"), "{text}");
+        let mut status = status(&config, ("up", Some(1)), ("dead", Some(2)));
+        let (text, same) = compare(&config, &status);
+        assert!(!same && text.contains("lb1 has ANOTHER configuration; say `systole copy`"), "{text}");
+        status.nodes[1].differs = Some("timing.deadtime differs".to_owned());
+        let (text, _) = compare(&config, &status);
+        assert!(
+            text.contains("lb1 has ANOTHER configuration than lb0: timing.deadtime differs; say"),
+            "{text}"
+        );
         assert!(text.contains("witness is not heard: what it has is not known"), "{text}");
     }
 

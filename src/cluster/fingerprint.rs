@@ -236,6 +236,7 @@ impl<'a> Taking<'a> {
             // The same for the whole search.
             config: _,
             digest: _,
+            marks: _,
             names: _,
             owners: _,
             mutation: _,
@@ -446,6 +447,8 @@ impl<'a> Taking<'a> {
             claims,
             grants,
             facts,
+            // For people.
+            marks: _,
         } = beat;
         self.node(*sender);
         self.name(*sender, *incarnation, *sequence);

@@ -68,7 +68,7 @@ use crate::beat::VoterDigests;
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::time::{Moment, Span};
-use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
+use crate::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence};
 
 use evidence::Evidence;
 use fence::Fencing;
@@ -97,6 +97,8 @@ pub struct Core {
     config: Arc<Config>,
     /// The configuration's digest.
     digest: u64,
+    /// Of what the configuration consists, once somebody had to be told.
+    marks: Option<Marks>,
     /// Each node's place in the order of names.
     names: BTreeMap<NodeId, usize>,
     /// The nodes that may own something, in the order of names.
@@ -232,6 +234,7 @@ impl Core {
             voters,
             first_step_shown: None,
             digest: 0,
+            marks: None,
             names: BTreeMap::new(),
             owners: Vec::new(),
             config,
@@ -251,6 +254,7 @@ impl Core {
     /// Something happened, now.
     pub fn step(&mut self, now: Moment, input: Input, fx: &mut Effects) {
         let late = self.advance(now);
+        self.voice.along = false;
         self.drop_after_beat(fx);
         self.lapse(late, fx);
         match input {
@@ -262,7 +266,10 @@ impl Core {
             }
             Input::Beat { link, beat } => {
                 let news = self.receive(link, beat, fx);
-                if !self.catching_up && (!news || self.gathers()) {
+                self.voice.along = self.crowd().is_none();
+                // Who catches up decides when everything that came is fed.
+                let is_all = !self.catching_up && if news { self.gathers() } else { self.rests_on(fx) };
+                if is_all {
                     return;
                 }
             }
@@ -414,6 +421,7 @@ impl Core {
     /// Works out once what every beat and every ranking asks of the configuration.
     fn read_config(&mut self) {
         self.digest = self.config.digest();
+        self.marks = None;
         let mut names: Vec<(&str, NodeId)> =
             self.config.nodes.iter().map(|(id, node)| (&*node.name, *id)).collect();
         names.sort_unstable();

@@ -152,6 +152,12 @@ impl Core {
         true
     }
 
+    /// A peer's beat said nothing new. A beat of ours that is due soon leaves along with it, and a silence that was to be
+    /// asked about is over: a timer that was set for it would wake for nothing. Whether that was all.
+    pub(super) fn rests_on(&mut self, fx: &mut Effects) -> bool {
+        !self.voice.along || self.pace.rests.is_none() && !self.beat_is_due() || self.keep_resting(fx)
+    }
+
     /// Looks at what time alone can change; whether nothing but that has.
     fn glance(&mut self, due: Span, fx: &mut Effects) -> bool {
         self.changed = false;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, VoterDigests};
 use crate::time::{Moment, Span};
-use crate::types::{GroupId, NodeId, Sequence};
+use crate::types::{GroupId, Marks, NodeId, Sequence};
 
 use super::{Core, Effect, Effects, Memory, Mutant};
 
@@ -20,6 +20,12 @@ const NEWS_EVERY: Span = Span::millis(1);
 
 /// So many in a row need not wait for it: a hand-over has no more. In a crowd each beat costs, so there all but one wait.
 const NEWS_AT_ONCE: u64 = 4;
+
+/// A beat that is due within this part of a keepalive leaves along with a peer's that comes: one waking less.
+const ALONG: u64 = 4;
+
+/// Who is not the first waits this part of a keepalive longer, for the beat that takes its own along.
+const WAITS_LONGER: u64 = 32;
 
 /// So many keepalives a node that leaves waits to see its last beat heard.
 const LINGER: u64 = 3;
@@ -39,6 +45,8 @@ pub(super) struct Voice {
     pub(super) news_paid: Span,
     /// A peer began a new life and waits to see that it is heard.
     pub(super) greet: bool,
+    /// A peer has spoken at this moment.
+    pub(super) along: bool,
 }
 
 /// One beat of ours.
@@ -59,7 +67,14 @@ pub(super) struct Forgotten;
 
 impl Voice {
     pub(super) fn new() -> Self {
-        Self { sequence: Sequence(0), log: VecDeque::new(), last: None, news_paid: Span::ZERO, greet: false }
+        Self {
+            sequence: Sequence(0),
+            log: VecDeque::new(),
+            last: None,
+            news_paid: Span::ZERO,
+            greet: false,
+            along: false,
+        }
     }
 
     pub(super) fn greet(&mut self) {
@@ -105,10 +120,7 @@ impl Voice {
 impl Core {
     /// Sends a beat where one is due.
     pub(super) fn speak(&mut self, fx: &mut Effects) -> bool {
-        if !self.ready || self.leave.is_some_and(|leave| leave.gone) {
-            return false;
-        }
-        if self.until_beat() > Span::ZERO {
+        if !self.beat_is_due() {
             return false;
         }
         let mistaken = self.mutation.is(Mutant::MemoryWrittenAfterBeat);
@@ -132,25 +144,34 @@ impl Core {
         self.voice.log.push_back(spoken);
         let lease = self.lease_length();
         self.voter.renew_own(self.me, self.incarnation, self.voice.sequence, lease, self.now);
-        let beat = Arc::new(self.compose());
+        let beat = Arc::new(Beat { marks: self.tell_apart(), ..self.compose() });
         self.voice.last = Some(Arc::clone(&beat));
         self.voice.greet = false;
         fx.push(Effect::Send(beat));
         self.feed_watchdog(fx);
     }
 
+    /// Whether it leaves now.
+    pub(super) fn beat_is_due(&self) -> bool {
+        let along = self.voice.along && self.until_regular() <= self.config.timing.keepalive / ALONG;
+        self.speaks() && (along || self.until_beat() == Span::ZERO)
+    }
+
     /// Wakes for the next beat.
     pub(super) fn wake_for_beat(&mut self) {
-        if !self.ready || self.leave.is_some_and(|leave| leave.gone) {
-            return;
+        if self.speaks() {
+            self.wake_in(self.until_beat());
         }
-        self.wake_in(self.until_beat());
+    }
+
+    fn speaks(&self) -> bool {
+        self.ready && !self.leave.is_some_and(|leave| leave.gone)
     }
 
     /// How long until a beat is due.
     fn until_beat(&self) -> Span {
         let Some(last) = self.voice.last_at() else { return Span::ZERO };
-        let regular = self.config.timing.keepalive - self.now.since(last);
+        let regular = self.until_regular();
         if self.pace.rests.is_some() {
             return regular;
         }
@@ -163,6 +184,15 @@ impl Core {
         } else {
             regular
         }
+    }
+
+    /// How long until the regular beat. In a crowd nobody goes along with anybody.
+    fn until_regular(&self) -> Span {
+        let Some(last) = self.voice.last_at() else { return Span::ZERO };
+        let keepalive = self.config.timing.keepalive;
+        let mut before = self.peers.range(..self.me).filter(|(_, peer)| peer.up());
+        let waits = if self.crowd().is_none() && before.next().is_some() { WAITS_LONGER } else { u64::MAX };
+        keepalive + keepalive / waits - self.now.since(last)
     }
 
     /// Whether somebody waits for a beat.
@@ -207,7 +237,19 @@ impl Core {
             claims: self.claims().collect(),
             grants: self.voter.shown().collect(),
             facts: self.facts(),
+            marks: None,
         }
+    }
+
+    /// Of what the configuration consists, while somebody is up who has another one: he can say where it differs.
+    fn tell_apart(&mut self) -> Option<Marks> {
+        let another =
+            |peer: &super::Peer| peer.up() && peer.beat().is_some_and(|beat| beat.config != self.digest);
+        if self.peers.values().any(another) {
+            self.marks.get_or_insert_with(|| self.config.marks());
+            return self.marks.clone();
+        }
+        None
     }
 
     pub(super) fn flags(&self) -> Flags {

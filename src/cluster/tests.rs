@@ -25,6 +25,8 @@ struct Lab {
     events: Vec<(NodeId, Event)>,
     fails: BTreeSet<(NodeId, GroupId, Action)>,
     left: BTreeSet<NodeId>,
+    /// How often a core was woken by its timer.
+    timers: usize,
 }
 
 impl Lab {
@@ -38,6 +40,7 @@ impl Lab {
             events: Vec::new(),
             fails: BTreeSet::new(),
             left: BTreeSet::new(),
+            timers: 0,
             config,
         };
         let nodes: Vec<NodeId> = lab.config.nodes.keys().copied().collect();
@@ -87,6 +90,7 @@ impl Lab {
                 }
             } else if let Some((at, node)) = timer {
                 self.now = at;
+                self.timers += 1;
                 self.feed(node, Input::Timer);
             }
         }
@@ -260,6 +264,19 @@ fn at_a_cold_start_every_group_comes_to_its_preferred_node_and_waits_for_nothing
     lab.run_for(Span::millis(20));
     assert_eq!((lab.holder("web").as_deref(), lab.holder("db").as_deref()), (Some("lb1"), Some("lb2")));
     assert_eq!(lab.moves(), 2);
+}
+
+#[test]
+fn a_quiet_pair_is_woken_by_one_timer_in_a_keepalive() {
+    let mut pair = three([group("web", &["lb0"])]);
+    pair.nodes.remove(&NodeId::of("lb2"));
+    let mut lab = Lab::new(pair);
+    lab.run_for(Span::seconds(5));
+    let before = lab.timers;
+    lab.run_for(timing().keepalive * 1_000);
+    let timers = lab.timers - before;
+    // One speaks, and the other along with it; nobody wakes to see that all is well.
+    assert!((1_000..1_010).contains(&timers), "{timers} timers in 1,000 keepalives");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::beat::{Flags, Grant, Phase};
 use crate::time::Span;
-use crate::types::{Epoch, GroupId, Incarnation, LinkId, NodeId};
+use crate::types::{Epoch, GroupId, Incarnation, LinkId, Marks, NodeId};
 
 use super::{Core, Reason};
 
@@ -44,6 +44,8 @@ pub struct PeerView {
     pub flags: Flags,
     /// The digest of its configuration, as its newest beat shows it.
     pub config: Option<u64>,
+    /// Of what it consists, if it hears somebody with another one.
+    pub marks: Option<Marks>,
     /// The links it was heard over within deadtime.
     pub links: BTreeMap<LinkId, LinkView>,
 }
@@ -115,6 +117,7 @@ impl Core {
             silent: peer.silent(self.now),
             flags: peer.flags(),
             config: peer.newest().map(|(beat, _)| beat.config),
+            marks: peer.newest().and_then(|(beat, _)| beat.marks.clone()),
             links: peer.links(self.now),
         })
     }

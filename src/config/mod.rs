@@ -31,6 +31,7 @@ mod values;
 
 pub use address::{Placement, ServiceAddress};
 pub use diagnostic::{Diagnostic, Place, Report, Severity, SourceFile};
+pub use digest::Differs;
 pub use heartbeat::HeartbeatFiles;
 pub use load::{LoadError, load};
 pub use model::*;

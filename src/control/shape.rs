@@ -125,6 +125,9 @@ pub struct Node {
     /// The digest of its configuration, in hex; none if it was not heard.
     #[serde(default)]
     pub config: Option<String>,
+    /// Where its configuration differs from this node's.
+    #[serde(default)]
+    pub differs: Option<String>,
     /// The links to it.
     pub links: Vec<Link>,
 }
@@ -293,6 +296,9 @@ impl Status {
         let mut groups: Vec<Group> =
             view.groups.iter().map(|(id, group)| group_shape(snapshot, &words, *id, group)).collect();
         groups.sort_by(|one, other| one.name.cmp(&other.name));
+        let nodes = nodes(snapshot, &words);
+        let another = nodes.iter().filter_map(|node| another_configuration(node, snapshot.digest));
+        let alarms = another.chain(snapshot.alarms.iter().cloned()).collect();
         let refused = snapshot.refused.iter().filter(|(_, count)| *count > 0);
         Self {
             cluster: config.cluster.clone(),
@@ -306,9 +312,9 @@ impl Status {
             majority: view.majority,
             maintenance: view.maintenance,
             pull: pull::verdict(snapshot),
-            nodes: nodes(snapshot, &words),
+            nodes,
             groups,
-            alarms: snapshot.alarms.clone(),
+            alarms,
             late: Late {
                 newest_us: snapshot.late.newest.0,
                 greatest_us: snapshot.late.greatest.0,
@@ -320,6 +326,14 @@ impl Status {
                 .collect(),
         }
     }
+}
+
+/// A node that is heard, and goes by another configuration than this one.
+fn another_configuration(node: &Node, ours: u64) -> Option<String> {
+    let heard = matches!(node.liveness.as_str(), "up" | "late");
+    node.config.as_ref().filter(|theirs| heard && **theirs != hex(ours))?;
+    let place = node.differs.as_ref().map_or(String::new(), |differs| format!(": {differs}"));
+    Some(format!("{} has another configuration{place}; say `systole copy` where the right one is", node.name))
 }
 
 fn hex(digest: u64) -> String {
@@ -354,6 +368,7 @@ fn node(liveness: &str, name: String, flags: Flags, life: u64) -> Node {
         life,
         silent_us: 0,
         config: None,
+        differs: None,
         links: Vec::new(),
     }
 }
@@ -378,6 +393,8 @@ fn peer_shape(snapshot: &Snapshot, words: &Words<'_>, id: NodeId, peer: &PeerVie
     shape.arbiter = snapshot.config.nodes.get(&id).is_some_and(|node| node.arbiter);
     shape.silent_us = peer.silent.0;
     shape.config = peer.config.map(hex);
+    let differs = peer.marks.as_ref().filter(|_| peer.config.is_some_and(|digest| digest != snapshot.digest));
+    shape.differs = differs.map(|marks| snapshot.config.differs_from(marks).to_string());
     shape.links = peer.links.iter().map(link).collect();
     shape
 }

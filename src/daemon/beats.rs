@@ -35,7 +35,7 @@ use super::memory::MemoryFiles;
 use super::probes::Probes;
 use super::renewals::Renewals;
 
-/// How often closed links, and interfaces that came anew, are looked for.
+/// How often closed links, and interfaces that came anew, are looked for: by whoever is awake for a beat.
 const MEND_EVERY: Span = Span::seconds(1);
 
 /// How often memory that could not be written is tried again; until then nothing is said.
@@ -212,7 +212,7 @@ impl Beats {
     fn wait(&mut self) -> io::Result<Ready> {
         let again = self.unwritten.as_ref().map_or(Span(u64::MAX), |(_, at)| *at);
         let renewal = self.renewals.next_due(&self.config.timing);
-        let own = self.mend_at.min(again).min(renewal);
+        let own = again.min(renewal);
         let deadline = self.core.next_deadline();
         let vigil = self.core.misses_a_peer().then(|| deadline - VIGIL);
         let due = vigil.unwrap_or(deadline).min(own).min(self.probes.next_due());

@@ -11,7 +11,7 @@
 //! There is exactly one form of each beat: keys ascend, numbers are as short as they can be, unused bits are 0 and
 //! nothing follows the end. Whatever else is refused, so that "the same beat" and "the same bytes" mean the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::read::{Reader, SliceReader};
@@ -24,7 +24,7 @@ use crate::beat::{
     Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Subject, Unfit, VoterDigests, Wish,
 };
 use crate::time::Span;
-use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
+use crate::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence};
 
 use super::frame::PART_BYTES;
 use super::limits;
@@ -34,6 +34,8 @@ use super::refused::Refused;
 const NUMBER: usize = 9;
 /// A hash.
 const HASH: usize = 4;
+/// A digest.
+const DIGEST: usize = 8;
 
 /// No beat within the limits has a longer body: each map at its limit, each number at its longest, each grant of another
 /// holder.
@@ -43,7 +45,8 @@ pub const MOST_BYTES: usize = 64
     + limits::GROUPS * (HASH + 3 * NUMBER + HASH + NUMBER)
     + limits::GROUPS * (HASH + 1 + NUMBER)
     + limits::GROUPS * (HASH + HASH)
-    + limits::ORDERS * (1 + HASH + NUMBER + 1 + HASH);
+    + limits::ORDERS * (1 + HASH + NUMBER + 1 + HASH)
+    + Marks::MOST * DIGEST;
 const _: () = assert!(MOST_BYTES <= limits::PARTS * PART_BYTES, "every beat within the limits must fit");
 
 /// bincode counts a number as the eight bytes it takes in memory, of which there may be one in each byte of the body.
@@ -57,7 +60,9 @@ pub fn encode(beat: &Beat, bytes: &mut Vec<u8>) -> Result<(), TooMany> {
     let facts = &beat.facts;
     let most_groups = [beat.claims.len(), beat.grants.len(), facts.unfit.len(), facts.handover.len()];
     let groups_fit = most_groups.into_iter().all(|count| count <= limits::GROUPS);
-    if beat.heard.len() > limits::NODES || !groups_fit || facts.orders.len() > limits::ORDERS {
+    let marks = beat.marks.as_ref().map_or(0, |marks| marks.places.len());
+    let rest_fits = facts.orders.len() <= limits::ORDERS && marks <= Marks::MOST;
+    if beat.heard.len() > limits::NODES || !groups_fit || !rest_fits {
         return Err(TooMany);
     }
     encode_as(beat, bytes, CONFIG);
@@ -73,7 +78,8 @@ pub struct TooMany;
 pub(super) fn likely_bytes(beat: &Beat) -> usize {
     let facts = &beat.facts;
     let groups = beat.claims.len() + beat.grants.len() + facts.unfit.len() + facts.handover.len();
-    64 + (beat.heard.len() + groups + facts.orders.len()) * (HASH + 2 * NUMBER)
+    let marks = beat.marks.as_ref().map_or(0, |marks| marks.places.len());
+    64 + (beat.heard.len() + groups + facts.orders.len()) * (HASH + 2 * NUMBER) + marks * DIGEST
 }
 
 fn encode_as<C: bincode::config::Config>(beat: &Beat, bytes: &mut Vec<u8>, config: C) {
@@ -101,6 +107,7 @@ pub fn decode(
         claims: BTreeMap::new(),
         grants: BTreeMap::new(),
         facts: Facts::default(),
+        marks: None,
     };
     let mut from = DecoderImpl::new(SliceReader::new(body), CONFIG, ());
     take_beat(&mut from, &mut beat).map_err(|error| cause(&error))?;
@@ -162,7 +169,8 @@ fn put_beat<E: Encoder>(to: &mut E, beat: &Beat) -> Result<(), EncodeError> {
         put(to, claim.lease.0)?;
     }
     put_grants(to, &beat.grants)?;
-    put_facts(to, &beat.facts)
+    put_facts(to, &beat.facts)?;
+    put_marks(to, beat.marks.as_ref())
 }
 
 /// Reads into a beat that stands in its place, because moving one costs as much as reading a small one.
@@ -183,7 +191,9 @@ fn take_beat<D: Decoder>(from: &mut D, beat: &mut Beat) -> Result<(), DecodeErro
         Ok((group, Claim { epoch, phase, lease: Span(take(from)?) }))
     })?;
     take_grants(from, &mut beat.grants)?;
-    take_facts(from, &mut beat.facts)
+    take_facts(from, &mut beat.facts)?;
+    beat.marks = take_marks(from)?;
+    Ok(())
 }
 
 /// Grants of one holder, life and beat. Most of a holder's were renewed by the same beat, so its 14 bytes are said once.
@@ -288,6 +298,27 @@ fn take_facts<D: Decoder>(from: &mut D, facts: &mut Facts) -> Result<(), DecodeE
         };
         Ok((subject, Order { version: take(from)?, wish: take_wish(from)? }))
     })
+}
+
+fn put_marks<E: Encoder>(to: &mut E, marks: Option<&Marks>) -> Result<(), EncodeError> {
+    let Some(Marks { depth, places }) = marks else { return put_byte(to, 0) };
+    put_byte(to, *depth)?;
+    put_count(to, places.len())?;
+    places.iter().try_for_each(|place| put_digest(to, *place))
+}
+
+fn take_marks<D: Decoder>(from: &mut D) -> Result<Option<Marks>, DecodeError> {
+    let depth = take_byte(from)?;
+    if depth == 0 {
+        return Ok(None);
+    }
+    let (mut places, mut before) = (BTreeSet::new(), None);
+    for _ in 0..take_count(from, Marks::MOST)? {
+        let place = take_digest(from)?;
+        ascend(&mut before, place)?;
+        places.insert(place);
+    }
+    Ok(Some(Marks { depth, places }))
 }
 
 fn put_wish<E: Encoder>(to: &mut E, wish: Wish) -> Result<(), EncodeError> {
@@ -402,7 +433,7 @@ fn put_digest<E: Encoder>(to: &mut E, digest: u64) -> Result<(), EncodeError> {
 }
 
 fn take_digest<D: Decoder>(from: &mut D) -> Result<u64, DecodeError> {
-    Ok(u64::from_le_bytes(<[u8; 8]>::decode(from)?))
+    Ok(u64::from_le_bytes(<[u8; DIGEST]>::decode(from)?))
 }
 
 fn put_count<E: Encoder>(to: &mut E, count: usize) -> Result<(), EncodeError> {

@@ -3,6 +3,7 @@
 
 use systole::cli::{events, status, why};
 use systole::cluster::Command;
+use systole::config::Config;
 use systole::control::LeaseBy;
 use systole::control::shape::{Events, Status, Told};
 use systole::time::Span;
@@ -76,7 +77,11 @@ fn everything_that_can_be_wrong_is_shown() {
     let world = World::new(PAIR);
     let mut snapshot = world.snapshot("lb0");
     snapshot.lease = LeaseBy::Daemon("the kernel has no nftables".to_owned());
-    snapshot.alarms = vec!["lb1 has another configuration: group.web differs".to_owned()];
+    snapshot.alarms = vec!["nobody answers for 192.168.232.20".to_owned()];
+    let mut theirs = Config::clone(&snapshot.config);
+    theirs.timing.deadtime = theirs.timing.deadtime * 2;
+    let peer = snapshot.view.peers.values_mut().next().expect("the other of the pair");
+    (peer.config, peer.marks) = (Some(theirs.digest()), Some(theirs.marks()));
     snapshot.view.majority = false;
     snapshot.view.maintenance = true;
     let text = status::render(&Status::new(&snapshot), AGE, false);
@@ -84,7 +89,8 @@ fn everything_that_can_be_wrong_is_shown() {
         "  lb0 does not hear a majority of the voters\n",
         "  maintenance: the resources are left alone until `systole maintenance off`\n",
         "  leases are enforced by the daemon: the kernel has no nftables\n",
-        "  alarm: lb1 has another configuration: group.web differs\n",
+        "  alarm: lb1 has another configuration: timing.deadtime differs; say `systole copy` where the right one is\n",
+        "  alarm: nobody answers for 192.168.232.20\n",
         "lb0 must not be pulled: it holds web, and nothing moves during maintenance\n",
     ] {
         assert!(text.contains(line), "{line} is missing from\n{text}");

@@ -8,7 +8,7 @@ use systole::config::{Config, Loaded, parse_toml};
 use systole::time::{Moment, Span};
 use systole::types::{Incarnation, LinkId, NodeId};
 
-/// How long a beat is under way.
+/// How long a beat is under way, and an agent busy.
 const WAY: Span = Span::micros(200);
 
 /// How long an answer takes that is just in time.
@@ -20,6 +20,8 @@ struct Pair {
     coming: VecDeque<(Span, NodeId, Input)>,
     holders: BTreeSet<NodeId>,
     links_live: bool,
+    /// How long a beat is under way.
+    way: Span,
 }
 
 impl Pair {
@@ -31,6 +33,7 @@ impl Pair {
             coming: VecDeque::new(),
             holders: BTreeSet::new(),
             links_live: true,
+            way: WAY,
         };
         for node in config.nodes.keys().copied() {
             let mut effects = Effects::new();
@@ -93,7 +96,7 @@ impl Pair {
                 Effect::Send(beat) if self.links_live => {
                     for other in &others {
                         let input = Input::Beat { link: LinkId(0), beat: Arc::clone(&beat) };
-                        self.later(WAY, *other, input);
+                        self.later(self.way, *other, input);
                     }
                 }
                 Effect::RaiseLease { .. } => drop(self.holders.insert(node)),
@@ -178,6 +181,9 @@ fn a_holder_keeps_its_group_on_evidence_just_where_the_check_does_not_warn() {
             let kept = (0..5).all(|phase| {
                 let mut pair = Pair::after(timing.deadtime * 5 + timing.keepalive * phase / 5, &config);
                 let holder = pair.holders.clone();
+                // The last beats are slower than those before, so that none leaves along with the other's.
+                pair.way = timing.keepalive / 8;
+                pair.run_for(timing.keepalive);
                 pair.links_live = false;
                 (0..100).all(|_| {
                     pair.run_for(timing.deadtime / 10);

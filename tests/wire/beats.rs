@@ -7,7 +7,7 @@ use systole::beat::{
 };
 use systole::rng::Rng;
 use systole::time::Span;
-use systole::types::{Epoch, GroupId, Incarnation, LinkId, NodeId, Sequence};
+use systole::types::{Epoch, GroupId, Incarnation, LinkId, Marks, NodeId, Sequence};
 use systole::wire::{KeyRing, Life, Opener, Sealer};
 
 pub(crate) const CLUSTER: &str = "web";
@@ -72,6 +72,7 @@ pub(crate) fn healthy(nodes: usize, groups: usize, sequence: u64) -> Beat {
         claims: groups().map(|(group, epoch)| (group, Claim { epoch, phase: Phase::Held, lease })).collect(),
         grants: groups().map(|(group, epoch)| (group, grant(epoch))).collect(),
         facts: Facts { reach: 2, ..Facts::default() },
+        marks: None,
     }
 }
 
@@ -116,7 +117,13 @@ pub(crate) fn any(rng: &mut Rng, sequence: u64, most: u64) -> Beat {
             (GroupId(hash(rng)), Grant { holder, incarnation, epoch, sequence })
         }),
         facts: any_facts(rng, most),
+        marks: any_marks(rng, most),
     }
+}
+
+fn any_marks(rng: &mut Rng, most: u64) -> Option<Marks> {
+    let places = (0..rng.below(most + 1)).map(|_| rng.next_u64()).collect();
+    rng.chance(500).then(|| Marks { depth: 1 + rng.below(255) as u8, places })
 }
 
 fn any_flags(rng: &mut Rng) -> Flags {

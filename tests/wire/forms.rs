@@ -21,7 +21,8 @@ fn decode(body: &[u8]) -> Result<Beat, Refused> {
     body::decode(ALICE, ALICES.incarnation, Sequence(1), body)
 }
 
-/// The smallest body: everything 0 or empty. Its bytes: flags, time, two digests and a third, then counts and reach.
+/// The smallest body: everything 0 or empty. Its bytes: flags, time, two digests and a third, then counts, reach, and that
+/// there are no marks.
 fn empty() -> (Beat, Vec<u8>) {
     let beat = Beat {
         flags: Flags::default(),
@@ -32,7 +33,7 @@ fn empty() -> (Beat, Vec<u8>) {
         ..beats::healthy(1, 0, 1)
     };
     let bytes = bytes_of(&beat);
-    assert_eq!(bytes, [0; 26], "an empty map costs one byte");
+    assert_eq!(bytes, [0; 27], "an empty map costs one byte");
     (beat, bytes)
 }
 

@@ -80,7 +80,7 @@ impl Taking<'_> {
 
     pub(super) fn voice(&mut self, voice: &Voice) {
         // The newest number is what others are relative to.
-        let Voice { sequence: _, log, last, news_paid, greet } = voice;
+        let Voice { sequence: _, log, last, news_paid, greet, along: _ } = voice;
         self.out.flag(*greet);
         self.future(*news_paid);
         // An older one neither renews nor is heard in time, whatever names it.
@@ -113,6 +113,8 @@ impl Taking<'_> {
             claims,
             grants,
             facts,
+            // For people.
+            marks: _,
         } = beat;
         self.flags(*flags);
         let VoterDigests { now, before } = voters;
