@@ -6,7 +6,7 @@
 //! Times are in milliseconds. keepalived is unpacked and not installed; where it cannot be had, systole is measured alone.
 //!
 //! `--seconds` is the length of what lasts (load, loss, idling). `--markdown` prints at the end what the README takes, and
-//! `--write-readme` puts it there.
+//! `--write-readme` puts it there; rows that were not measured this time stay.
 
 #![allow(clippy::unwrap_used, reason = "in a benchmark a panic is the message")]
 
@@ -28,6 +28,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use readme::Row;
 use systole::lab;
 use table::Report;
 
@@ -91,29 +92,31 @@ fn main() -> ExitCode {
     }
     options.keepalived = keepalived();
     let (summary, failed) = run(&options, &wanted);
-    let text = readme::text(&options, &summary);
     if markdown {
-        println!("{text}");
+        println!("{}", readme::text(&options, &summary));
     }
     if write {
-        readme::write(&text).expect("README.md has the marks, and can be written");
+        readme::write(&options, &summary).expect("README.md has the marks, and can be written");
     }
     println!("{failed} runs failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Takes the measurements. The lines for the README, and how many runs failed.
-fn run(options: &Options, wanted: &[String]) -> (Vec<[String; 3]>, usize) {
+fn run(options: &Options, wanted: &[String]) -> (Vec<Row>, usize) {
     let (mut summary, mut failed) = (Vec::new(), 0);
+    let kind = if options.v6 { ", IPv6" } else { "" };
     for (name, measure) in MEASUREMENTS {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
             continue;
         }
-        println!("\n## {name}{}\n", if options.v6 { ", IPv6" } else { "" });
+        println!("\n## {name}{kind}\n");
         match measure(options) {
             Ok(report) => {
                 report.tables.iter().for_each(|table| println!("{}", table.show()));
-                summary.extend(report.summary);
+                summary.extend(
+                    report.summary.into_iter().map(|[what, ours, theirs]| [what + kind, ours, theirs]),
+                );
                 failed += report.failed;
             }
             Err(error) => {

@@ -82,7 +82,7 @@ pub(crate) struct Report {
     /// All of it.
     pub(crate) tables: Vec<Table>,
     /// Lines for the README: what, systole, keepalived.
-    pub(crate) summary: Vec<[String; 3]>,
+    pub(crate) summary: Vec<super::readme::Row>,
     /// Runs in which it could not be measured.
     pub(crate) failed: usize,
 }

@@ -176,7 +176,9 @@ impl Addresses {
             self.hear_rivals(now);
             self.announce_due(now);
         }
-        if let Some((lease, _)) = self.lease.take() {
+        // The kernel takes its time for either, so both at once.
+        super::drop_aside(self.ears);
+        if let Some((lease, _)) = self.lease {
             // The tables go with the daemon; an error here leaves rules that let nothing through, and the next start mends.
             let _ = lease.remove();
         }

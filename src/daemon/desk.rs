@@ -81,7 +81,7 @@ pub(super) enum Said {
     },
     /// To be written to disk, for ever.
     Store(Stored),
-    /// To be closed, which takes its time.
+    /// To be closed, which takes some milliseconds.
     Close(Vec<OwnedFd>),
     /// To be handed to whoever asked.
     Answer(oneshot::Sender<Answer>, Answer),
@@ -236,7 +236,7 @@ impl OrdinaryThread {
                 // Whoever asked may have gone.
                 let _ = reply.send(answer);
             }
-            Said::Close(sockets) => drop(sockets),
+            Said::Close(sockets) => super::drop_aside(sockets),
             Said::Reload(reply) => self.reload(reply),
             Said::Left => return true,
         }

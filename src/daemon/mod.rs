@@ -436,6 +436,14 @@ fn real_time(
     })
 }
 
+/// Lets go of packet sockets where nobody waits for it: the kernel closes each of them only when every processor has let
+/// go of it, which takes milliseconds.
+fn drop_aside(sockets: impl Send + 'static) {
+    let thread = std::thread::Builder::new().name("close".to_owned()).stack_size(STACK);
+    // Where no thread can be had, they are closed here.
+    let _ = thread.spawn(move || drop(sockets));
+}
+
 /// A thread that is gone must take the others with it: the kernel ends the leases, and systemd starts the daemon anew.
 fn abort_on_panic() {
     let report = std::panic::take_hook();

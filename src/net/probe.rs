@@ -557,8 +557,7 @@ impl Prober {
         });
     }
 
-    /// Sockets that are not needed any more, for somebody who may wait: the kernel closes a packet socket only when every
-    /// processor has let go of it, which takes milliseconds.
+    /// Sockets that are not needed any more, for somebody who may wait.
     pub fn take_spent(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.spent)
     }
