@@ -27,7 +27,7 @@ fn origin(options: &Options) -> String {
         "Milliseconds where nothing else is said, median (least-most) of {} runs, on one machine with {processors} \
          processors and Linux {}.",
         options.runs,
-        first("/proc/sys/kernel/osrelease"),
+        first("/proc/sys/kernel/osrelease").split('-').next().unwrap_or_default(),
     )
 }
 

@@ -128,6 +128,10 @@ impl Rig {
         }
         let binary = self.keepalived.as_ref().ok_or("there is no keepalived")?;
         let folder = self.lab.folder().join(name);
+        // Of one that was killed. While its number is not free it would be taken for running.
+        for stale in ["keepalived.pid", "vrrp.pid"] {
+            let _ = fs::remove_file(folder.join(stale));
+        }
         let root = binary.ancestors().nth(3).unwrap_or(Path::new("/"));
         let mut command = Command::new(binary);
         command.env("LD_LIBRARY_PATH", super::libraries(root));
