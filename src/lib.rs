@@ -10,6 +10,7 @@
 //! | [`wire`] | bytes become a `Beat`, or a counted reason why not |
 //! | [`cluster`] | the pure core: liveness, leases, evidence, planner, groups, journal |
 //! | [`net`] | the kernel's network: sockets, netlink, frames, the lease in nftables |
+//! | [`agents`] | resource agents: which program a name means, how it is asked, what its answer means |
 //! | [`control`] | the socket over which the commands ask the daemon, and the words it answers in |
 //! | [`daemon`] | the loop: the only clock; feeds the core and carries out its effects |
 //! | [`lab`] | a cluster on this one machine, in namespaces: cables to pull, daemons to kill, a client that measures |
@@ -17,6 +18,7 @@
 //!
 //! `ARCHITECTURE.md` is the tour, `docs/protocol.md` the heart.
 
+pub mod agents;
 pub mod beat;
 pub mod cli;
 pub mod cluster;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use systole::cli::advise::Advise;
+use systole::cli::agent::Agent;
 use systole::cli::check::Check;
 use systole::cli::cleanup::Cleanup;
 use systole::cli::completions::Completions;
@@ -57,6 +58,7 @@ enum Command {
     Reexec(Reexec),
     Stop(Stop),
     Key(Key),
+    Agent(Agent),
     Demo(Demo),
     Lab(Lab),
     Completions(Completions),
@@ -90,6 +92,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Reexec(reexec) => finish(reexec.run()),
         Command::Stop(stop) => finish(stop.run()),
         Command::Key(key) => finish(key.run()),
+        Command::Agent(agent) => finish(agent.run()),
         Command::Demo(demo) => demo.run(),
         Command::Lab(lab) => lab.run(),
         Command::Completions(completions) => finish(completions.run(&mut Arguments::command())),

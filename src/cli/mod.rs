@@ -1,6 +1,7 @@
 //! The commands, one file each. They read and print; what they find out is decided elsewhere.
 
 pub mod advise;
+pub mod agent;
 mod announce;
 pub mod check;
 pub mod cleanup;

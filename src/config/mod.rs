@@ -29,6 +29,7 @@ mod rekeyed;
 mod toml;
 mod values;
 
+pub(crate) use address::carries_addresses;
 pub use address::{Placement, ServiceAddress};
 pub use diagnostic::{Diagnostic, Place, Report, Severity, SourceFile};
 pub use digest::Differs;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::agents::trust::is_trusted;
 use crate::cluster::Stored;
 use crate::config::Report;
 use crate::config::keys;
@@ -24,12 +25,6 @@ use super::memory::{self, MemoryFiles};
 
 /// A key file is a few lines.
 const LARGEST_KEY_FILE: u64 = 64 * 1024;
-
-/// In a user namespace that does not know a file's owner, the kernel shows this one.
-const NOBODY: u32 = 65_534;
-
-/// So many users has a namespace that knows all of them.
-const ALL_USERS: &str = "4294967295";
 
 /// A file that cannot be read or written, or should not be.
 #[derive(Debug, thiserror::Error)]
@@ -204,14 +199,6 @@ pub(super) fn boot_id() -> Result<String, FileError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(path).map_err(system(path, "read", ", mount /proc"))?;
     Ok(text.trim().to_owned())
-}
-
-/// Whether what this user owns is as good as ours: root, or whoever runs this.
-pub(super) fn is_trusted(owner: u32) -> bool {
-    // Where all users are known, that one is a user like others.
-    let map = || fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let knows_all = || map().split_whitespace().nth(2).is_some_and(|count| count == ALL_USERS);
-    [0, nix::unistd::geteuid().as_raw()].contains(&owner) || owner == NOBODY && !knows_all()
 }
 
 /// The key ring, if nobody else may read it.

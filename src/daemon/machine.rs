@@ -4,13 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::agents::trust::fault;
 use crate::config::{Config, Resource, Tracked};
-
-use super::files::is_trusted;
 
 /// Where systemd finds units, the strongest first: systemd.unit(5). What is made for one boot under /run is left out.
 const UNITS: [&str; 4] =
@@ -45,30 +42,6 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
     let units = Units { root, enabled: enabled(root) };
     said.extend(names.iter().flat_map(|name| units.remark(name)));
     said
-}
-
-/// Why a program is not run as root; `None`: nothing speaks against it.
-pub(super) fn fault(program: &Path, root: &Path) -> Option<String> {
-    let path = program.display();
-    let meta = match fs::metadata(root.join(program.strip_prefix("/").unwrap_or(program))) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Some(format!(
-                "{path} is not there: put it on this node, owned by root, with chmod 755, or name another `program`"
-            ));
-        }
-        Err(error) => return Some(format!("{path} cannot be looked at: {error}")),
-    };
-    let (mode, owner) = (meta.mode() & 0o7777, meta.uid());
-    if !meta.is_file() {
-        return Some(format!("{path} is no file: name a program"));
-    }
-    if mode & 0o022 != 0 || !is_trusted(owner) {
-        return Some(format!(
-            "{path} can be changed by others (mode {mode:03o}, owner {owner}): whoever changes it is root here. Mend it with: chown root {path} && chmod go-w {path}"
-        ));
-    }
-    (mode & 0o111 == 0).then(|| format!("{path} is not executable: chmod 755 {path}"))
 }
 
 /// The services that a resource stands for by its agent's name. OCF agents have names of their own, and say nothing of it.

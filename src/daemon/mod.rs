@@ -10,7 +10,6 @@
 //! | `desk.rs`, `systemd.rs` | the ordinary thread: log, disk, control socket, signals |
 //! | `notify.rs` | the program of `[notify]` |
 //! | `tracks.rs` | what is tracked beside the network, and the groups that hang on it |
-//! | `program.rs` | a stranger's program, run once |
 //! | `machine.rs` | what of this machine does not go with the configuration |
 //! | `reexec.rs` | a new version takes this one's place |
 //! | `files.rs` | what is kept in files, and the keys |
@@ -32,7 +31,6 @@ mod memory;
 mod notify;
 mod paths;
 mod probes;
-mod program;
 mod reexec;
 mod renewals;
 mod systemd;

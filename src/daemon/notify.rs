@@ -11,10 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::agents::program::Program;
 use crate::config::{Config, Notify};
 use crate::control::variables::Told;
-
-use super::program::Program;
 
 /// So many events wait for the program. One more, and the oldest is not told: how things are now matters more than how
 /// they came to be so, which the journal keeps.
@@ -127,7 +126,8 @@ impl Notifier {
 async fn run(notify: Arc<Notify>, kind: &'static str, variables: Vec<(&'static str, String)>) {
     let shown = notify.program.display();
     let mut lines = 0;
-    let program = Program { path: &notify.program, args: &notify.args, variables, limit: notify.timeout };
+    let program =
+        Program { path: &notify.program, args: &notify.args, variables, bare: false, limit: notify.timeout };
     let say = |line: String| {
         lines += 1;
         if lines <= LINES {

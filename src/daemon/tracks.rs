@@ -16,12 +16,12 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::agents::program::Program;
 use crate::config::{Bearing, Config, Track, Tracked};
 use crate::time::Span;
 use crate::types::GroupId;
 
 use super::beats::{Told, Trouble};
-use super::program::Program;
 
 /// Looks that wait for the desk; a task that finds no room waits, and looks later.
 const WAITING: usize = 16;
@@ -231,7 +231,7 @@ async fn look(what: &Tracked, variables: Vec<(&'static str, String)>, limit: Spa
     match what {
         Tracked::Program { program: path, args } => {
             let mut last = String::new();
-            let program = Program { path, args, variables, limit };
+            let program = Program { path, args, variables, bare: false, limit };
             let found = program.run(|line| last = line).await;
             found.map_err(|why| match last.as_str() {
                 "" => format!("{}: {why}", path.display()),

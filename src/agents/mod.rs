@@ -1,0 +1,20 @@
+//! Resource agents: which program a name means on this machine, how it is asked, and what its answer means.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `find.rs` | where agents lie, and which of several a bare name means |
+//! | `trust.rs` | whether a program may be run as root |
+//! | `metadata.rs` | what an OCF agent says of itself |
+//! | `call.rs` | how each class is asked, and how its answer is judged |
+//! | `program.rs` | a stranger's program, run once: it may hang, fork, write without end or be gone |
+//! | `skeleton.sh` | an agent to begin with |
+//! | `conform.rs` | whether an agent keeps to the rules |
+
+pub mod call;
+pub mod conform;
+mod find;
+pub mod metadata;
+pub mod program;
+pub mod trust;
+
+pub use find::{Agent, Class, Found, find, shelves};
