@@ -26,6 +26,7 @@ use systole::cli::simulate::Simulate;
 use systole::cli::standby::Standby;
 use systole::cli::status::Status;
 use systole::cli::stop::Stop;
+use systole::cli::supervise::Supervise;
 use systole::cli::takeover::Takeover;
 use systole::cli::why::Why;
 
@@ -57,6 +58,8 @@ enum Command {
     Reload(Reload),
     Reexec(Reexec),
     Stop(Stop),
+    #[command(hide = true)]
+    Supervise(Supervise),
     Key(Key),
     Agent(Agent),
     Demo(Demo),
@@ -91,6 +94,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Reload(reload) => finish(reload.run()),
         Command::Reexec(reexec) => finish(reexec.run()),
         Command::Stop(stop) => finish(stop.run()),
+        Command::Supervise(supervise) => finish(supervise.run()),
         Command::Key(key) => finish(key.run()),
         Command::Agent(agent) => finish(agent.run()),
         Command::Demo(demo) => demo.run(),

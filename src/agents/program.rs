@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::time::Span;
 
+use super::mark::Mark;
 use super::trust;
 
 /// A line is cut off here.
@@ -53,6 +54,8 @@ pub struct Program<'a> {
     pub bare: bool,
     /// Longer, and it is ended.
     pub limit: Span,
+    /// Where it is noted while it is under way.
+    pub mark: Option<PathBuf>,
 }
 
 /// How it ended.
@@ -120,17 +123,20 @@ impl Program<'_> {
             false => Stdio::null(),
         };
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let path = self.path.clone();
+        let (path, mark) = (self.path.clone(), self.mark);
         // A file system that hangs would hold up whoever starts a program from it.
         let started = spawn_blocking(move || match trust::fault(&path, Path::new("/")) {
             Some(fault) => Err(fault),
             // Killed with the group, should nobody wait for it any more at this moment.
             None => match command.spawn() {
-                Ok(child) => Ok((ProcessGroup::of(&child), child)),
+                Ok(child) => {
+                    let mark = mark.zip(child.id()).and_then(|(mark, pid)| Mark::set(&mark, pid));
+                    Ok((ProcessGroup::of(&child), child, mark))
+                }
                 Err(error) => Err(format!("it cannot be run: {error}; look at its first line")),
             },
         });
-        let (mut group, mut child) = started.await.map_err(|error| error.to_string())??;
+        let (mut group, mut child, _mark) = started.await.map_err(|error| error.to_string())??;
         let limit = Duration::from_micros(self.limit.as_micros());
         let ended = timeout(limit, listen(&mut child, &mut receiver, sink)).await;
         let Ok(status) = ended else {

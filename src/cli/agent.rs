@@ -121,11 +121,7 @@ fn program(name: &str) -> Result<Program, Failure> {
     }
     let path = fs::canonicalize(name)
         .map_err(|error| Failure::Unusable(format!("{name} cannot be read: {error}")))?;
-    let word = |path: Option<&Path>| {
-        path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
-    };
-    let (name, provider) = (word(Some(&path)), word(path.parent()));
-    Ok(Program { class: Class::Ocf { provider }, name, path })
+    Ok(found(&path.to_string_lossy())?.agent)
 }
 
 /// `NAME=VALUE` is a parameter with a name; of Heartbeat's scripts everything is an argument.

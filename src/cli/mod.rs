@@ -28,6 +28,7 @@ pub mod simulate;
 pub mod standby;
 pub mod status;
 pub mod stop;
+pub mod supervise;
 pub mod takeover;
 mod terminal;
 pub mod why;

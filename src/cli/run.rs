@@ -32,18 +32,22 @@ pub struct Run {
     /// Where it keeps what must survive the daemon, and its control socket
     #[arg(long, value_name = "DIR", default_value = "/run/systole")]
     pub run_dir: PathBuf,
+    /// Run no agents, and take what they would do for done: a lab must not touch this machine's services
+    #[arg(long, hide = true)]
+    pub play_agents: bool,
 }
 
 impl Run {
     /// Returns when the daemon has stopped.
     pub fn run(&self) -> ExitCode {
         log_to_stderr();
-        let Self { config, node, state_dir, run_dir } = self;
+        let Self { config, node, state_dir, run_dir, play_agents } = self;
         let options = Options {
             config: config.clone(),
             node: node.clone(),
             state_dir: state_dir.clone(),
             run_dir: run_dir.clone(),
+            play_agents: *play_agents,
         };
         match daemon::run(&options) {
             Ok(()) => ExitCode::SUCCESS,

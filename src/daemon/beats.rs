@@ -480,8 +480,12 @@ impl Beats {
                     self.order(Order::Drop { group });
                     self.awaited = self.ordered;
                 }
-                Effect::Run { ticket, action, resource } => {
+                Effect::Run { ticket, action, resource } if resource.carries_addresses() => {
                     self.order(Order::Run { ticket, action, resource })
+                }
+                Effect::Run { ticket, action, resource } => {
+                    self.to_desk.keep(Said::Run { ticket, action, resource });
+                    self.to_desk.flush();
                 }
                 Effect::Probe { round, interface, groups } => {
                     if let Err(why) = self.probes.ask(round, interface, &groups, clock::now().boot) {

@@ -16,14 +16,16 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::cluster::{Command, Event, Input, Stored};
-use crate::config::Config;
+use crate::agents::supervisor::Errand;
+use crate::cluster::{Action, Command, Event, Input, Stored, Ticket};
+use crate::config::{Config, Resource};
 use crate::control::variables;
 use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
 use crate::types::{GroupId, InterfaceId, NodeId};
 
+use super::agents::{Agents, Supervisor};
 use super::beats::Told;
 use super::belief::Belief;
 use super::files::Places;
@@ -51,7 +53,15 @@ pub(super) enum Said {
     Unsealed(String),
     /// Something that somebody should look at.
     Alarm(String),
-    /// Why an agent failed.
+    /// An agent is to be run that is a program.
+    Run {
+        ticket: Ticket,
+        action: Action,
+        resource: Arc<Resource>,
+    },
+    /// Whether agents can be run; if not, why.
+    Supervisor(Option<String>),
+    /// Why the agent of addresses failed.
     Agent {
         group: GroupId,
         why: String,
@@ -121,6 +131,7 @@ pub(super) struct OrdinaryThread {
     /// The same with the groups of earlier configurations: what is stopped after a reload has a name, too.
     pub(super) names: Arc<Config>,
     pub(super) places: Places,
+    pub(super) supervisor: Supervisor,
     pub(super) inbox: Mailbox<Said>,
     pub(super) to_beats: Mailbox<Told>,
     pub(super) notifier: Notifier,
@@ -134,6 +145,9 @@ impl OrdinaryThread {
     pub(super) async fn run(mut self, socket: Socket) -> io::Result<()> {
         let handle = Handle { to_beats: self.to_beats.clone(), to_desk: self.inbox.clone() };
         tokio::spawn(control::serve(socket, handle.clone()));
+        let mut resources = self.config.groups.values().flat_map(|group| &group.resources);
+        let are_needed = resources.any(|resource| !resource.carries_addresses());
+        let agents = Agents::new(&self.supervisor, are_needed, self.to_beats.clone(), self.inbox.clone());
         // An eventfd is read like a pipe.
         let bell = Receiver::from_owned_fd_unchecked(self.inbox.bell().try_clone_to_owned()?)?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -152,7 +166,7 @@ impl OrdinaryThread {
                     // Heard; what is in the box is taken after that, so nothing is missed.
                     let _ = bell.try_read(&mut [0; 8]);
                     for said in self.inbox.take() {
-                        if self.hear(said) {
+                        if self.hear(said, &agents) {
                             systemd::notify("STOPPING=1");
                             self.tracks.stop();
                             self.notifier.finish().await;
@@ -199,7 +213,7 @@ impl OrdinaryThread {
     }
 
     /// Whether that was the last.
-    fn hear(&mut self, said: Said) -> bool {
+    fn hear(&mut self, said: Said, agents: &Agents) -> bool {
         match said {
             Said::Event(event) => self.log(&event),
             Said::LinkOpen { link } => {
@@ -216,6 +230,16 @@ impl OrdinaryThread {
             }
             Said::Unsealed(why) => self.alarm("beats".to_owned(), format!("beats are not sent: {why}")),
             Said::Alarm(what) => self.alarm(what.clone(), what),
+            Said::Run { ticket, action, resource } => {
+                let words = Words::new(&self.names);
+                let (group, name) =
+                    (words.group(ticket.group), words.resource(ticket.group, ticket.resource));
+                // No name holds an `@`, so no two resources have one.
+                let instance = format!("{name}@{group}");
+                agents.ask(Errand { ticket, instance, action, resource: Resource::clone(&resource) });
+            }
+            Said::Supervisor(Some(why)) => self.alarm("supervisor".to_owned(), why),
+            Said::Supervisor(None) => drop(self.alarms.remove("supervisor")),
             Said::Agent { group, why } => {
                 warn!("{}: {why}", Words::new(&self.names).group(group));
             }

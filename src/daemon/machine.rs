@@ -1,5 +1,5 @@
-//! What of this machine does not go with the configuration: the programs of `[notify]` and `[track.NAME]`, and units that
-//! systemd would start by itself. It is seen from files alone and asked of nobody, so that it can be said of an image that
+//! What of this machine does not go with the configuration: agents that are not there, the programs of `[notify]` and
+//! `[track.NAME]`, and units that systemd would start by itself. It is seen from files alone and asked of nobody, so that it can be said of an image that
 //! does not run, and by an ordinary user.
 
 use std::collections::BTreeSet;
@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::agents::trust::fault;
+use crate::agents::{Class, find};
 use crate::config::{Config, Resource, Tracked};
 
 /// Where systemd finds units, the strongest first: systemd.unit(5). What is made for one boot under /run is left out.
@@ -35,6 +36,11 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
             );
         }
     }
+    for group in config.groups.values() {
+        let faults: BTreeSet<String> =
+            group.resources.iter().filter_map(|resource| agent_fault(resource, root)).collect();
+        said.extend(faults.iter().map(|fault| format!("{} cannot run: {fault}", group.name)));
+    }
     let resources = config.groups.values().flat_map(|group| &group.resources);
     // What is warm runs on every node anyhow.
     let names: BTreeSet<String> =
@@ -42,6 +48,20 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
     let units = Units { root, enabled: enabled(root) };
     said.extend(names.iter().flat_map(|name| units.remark(name)));
     said
+}
+
+/// Why the agent of a resource cannot be run here.
+fn agent_fault(resource: &Resource, root: &Path) -> Option<String> {
+    if resource.carries_addresses() {
+        return None;
+    }
+    match find(&resource.agent, root) {
+        Ok(found) => match found.agent.class {
+            Class::BuiltIn | Class::Systemd => None,
+            Class::Heartbeat | Class::Ocf { .. } | Class::Lsb => fault(&found.agent.path, root),
+        },
+        Err(why) => Some(why),
+    }
 }
 
 /// The services that a resource stands for by its agent's name. OCF agents have names of their own, and say nothing of it.
@@ -167,12 +187,38 @@ mod tests {
         image
     }
 
+    /// Without what is said of agents that are not there.
+    fn of_units(config: &Config, root: &Path) -> Vec<String> {
+        let said = remarks(config, root).into_iter();
+        said.filter(|remark| !remark.contains(" cannot run: ")).collect()
+    }
+
+    #[test]
+    fn an_agent_that_is_not_there_or_that_others_may_change_is_named_with_its_group() {
+        let image = tempfile::tempdir().unwrap();
+        let config = config(&["ocf:systole:pen"], "");
+        let said = remarks(&config, image.path());
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with("web cannot run: there is no agent ocf:systole:pen on this machine"),
+            "{said:?}"
+        );
+        let agent = image.path().join("usr/lib/ocf/resource.d/systole/pen");
+        fs::create_dir_all(agent.parent().unwrap()).unwrap();
+        fs::write(&agent, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&agent, PermissionsExt::from_mode(0o777)).unwrap();
+        let said = remarks(&config, image.path());
+        assert!(said[0].contains("pen can be changed by others (mode 777"), "{said:?}");
+        fs::set_permissions(&agent, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(remarks(&config, image.path()), [""; 0]);
+    }
+
     #[test]
     fn a_unit_that_systemd_would_start_by_itself_is_named_with_the_file_that_says_so() {
         let wants = "etc/systemd/system/multi-user.target.wants/nginx.service";
         let image = image(&[(wants, "/lib/systemd/system/nginx.service")]);
         for agent in ["systemd:nginx", "systemd:nginx.service", "lsb:nginx", "nginx"] {
-            let said = remarks(&config(&[agent], ""), image.path());
+            let said = of_units(&config(&[agent], ""), image.path());
             assert_eq!(
                 said,
                 [format!(
@@ -187,9 +233,9 @@ mod tests {
             let more = if agent == "IPaddr" { "params = { ip = \"10.0.0.8\" }\n" } else { "" };
             let config =
                 config(&[], &format!("[group.b]\n[[group.b.resource]]\nagent = \"{agent}\"\n{more}"));
-            assert_eq!(remarks(&config, image.path()), [""; 0], "{agent}");
+            assert_eq!(of_units(&config, image.path()), [""; 0], "{agent}");
         }
-        assert_eq!(remarks(&config(&["systemd:nginx"], ""), tempfile::tempdir().unwrap().path()), [""; 0]);
+        assert_eq!(of_units(&config(&["systemd:nginx"], ""), tempfile::tempdir().unwrap().path()), [""; 0]);
     }
 
     #[test]
@@ -202,7 +248,7 @@ mod tests {
             "/lib/systemd/system/apache2.service",
         );
         let image = image(&[alias, vendor, apache]);
-        let said = remarks(&config(&["systemd:nginx", "systemd:cups", "httpd"], ""), image.path());
+        let said = of_units(&config(&["systemd:nginx", "systemd:cups", "httpd"], ""), image.path());
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[0].starts_with("apache2.service is enabled"), "{said:?}");
         assert!(
@@ -211,14 +257,14 @@ mod tests {
         );
         assert!(said[2].contains("requires/web.service"), "{said:?}");
         symlink("/dev/null", image.path().join("etc/systemd/system/nginx.service")).unwrap();
-        assert_eq!(remarks(&config(&["systemd:nginx"], ""), image.path()), [""; 0]);
+        assert_eq!(of_units(&config(&["systemd:nginx"], ""), image.path()), [""; 0]);
     }
 
     #[test]
     fn a_script_that_is_run_at_a_start_is_named_unless_a_unit_stands_for_it() {
         let image =
             image(&[("etc/rc2.d/S03pen", "../init.d/pen"), ("etc/rc2.d/K01slapd", "../init.d/slapd")]);
-        let said = remarks(&config(&["lsb:pen", "lsb:slapd", "heartbeat:en"], ""), image.path());
+        let said = of_units(&config(&["lsb:pen", "lsb:slapd", "heartbeat:en"], ""), image.path());
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(
             said[0].starts_with("/etc/init.d/pen is run at a start of the machine (/etc/rc2.d/S03pen)"),
@@ -227,7 +273,7 @@ mod tests {
         let units = image.path().join("lib/systemd/system");
         fs::create_dir_all(&units).unwrap();
         fs::write(units.join("pen.service"), "").unwrap();
-        assert_eq!(remarks(&config(&["lsb:pen"], ""), image.path()), [""; 0]);
+        assert_eq!(of_units(&config(&["lsb:pen"], ""), image.path()), [""; 0]);
     }
 
     #[test]
@@ -235,7 +281,7 @@ mod tests {
         let wants = "etc/systemd/system/multi-user.target.wants/nginx.service";
         let image = image(&[(wants, "/lib/systemd/system/nginx.service")]);
         let group = "[group.b]\n[[group.b.resource]]\nagent = \"systemd:nginx\"\nwarm = true\n";
-        assert_eq!(remarks(&config(&[], group), image.path()), [""; 0]);
+        assert_eq!(of_units(&config(&[], group), image.path()), [""; 0]);
     }
 
     #[test]

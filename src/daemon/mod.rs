@@ -19,6 +19,7 @@
 //! It decides nothing about groups: that is the core's business. It must never let anything slow stand beside a beat.
 
 mod addresses;
+mod agents;
 mod beats;
 mod belief;
 mod clock;
@@ -92,6 +93,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// What survives the daemon.
     pub run_dir: PathBuf,
+    /// Agents are not run: what they would do is taken for done.
+    pub play_agents: bool,
 }
 
 /// Why it does not run.
@@ -178,6 +181,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         names: Arc::clone(&known.config),
         config: known.config,
         places: known.places,
+        supervisor: agents::Supervisor { run_dir: options.run_dir.clone(), plays: options.play_agents },
         inbox: boxes.desk,
         to_beats: boxes.beats,
         alarms: BTreeMap::new(),
@@ -372,16 +376,6 @@ pub fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunErr
 
 /// What the configuration asks for and this version cannot do is refused at the start, not in a takeover.
 fn supported(config: &Config) -> Result<(), RunError> {
-    let foreign = config.groups.values().flat_map(|group| {
-        let others = group.resources.iter().filter(|resource| !resource.carries_addresses());
-        others.map(move |resource| format!("the agent `{}` of group {}", resource.agent, group.name))
-    });
-    if let Some(what) = foreign.into_iter().next() {
-        return Err(RunError::Unsupported {
-            what,
-            instead: "leave its resource out; addresses (vip, IPaddr) can be run",
-        });
-    }
     if let Some(fence) = config.fences.first() {
         let what = format!("the fence {}", fence.name);
         return Err(RunError::Unsupported { what, instead: "leave it out, or add an arbiter" });

@@ -5,9 +5,11 @@
 //! each.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "in a test a panic is the message")]
 
+mod agents;
 mod faults;
 mod groups;
 mod many;
+mod matrix;
 mod mistakes;
 mod notify;
 mod orders;
@@ -55,6 +57,12 @@ tests! {
     groups:
         a_group_goes_where_the_one_goes_that_it_is_with,
         a_group_waits_for_its_failback_delay_and_one_without_failback_stays;
+    agents:
+        a_program_is_stopped_before_the_other_node_starts_it,
+        a_daemon_that_is_started_again_leaves_its_programs_alone,
+        a_supervisor_that_is_killed_is_started_again_and_ends_what_was_under_way;
+    matrix:
+        whatever_an_agent_does_its_group_is_served_by_one_node_or_there_is_an_alarm;
     notify:
         a_hand_over_is_told_on_both_nodes_in_the_order_in_which_it_happened,
         a_program_that_hangs_delays_nothing_and_does_not_outlive_a_stop,

@@ -1,0 +1,283 @@
+//! The process that runs agents. It stands outside of the daemon's sandbox, has no say in anything, and outlives the
+//! daemon: what it has begun it brings to an end, and a daemon that comes back asks again.
+//!
+//! One errand a line, as JSON, and one word a line for an answer. Of one resource never two errands are carried out at once,
+//! whoever sent them, and whatever became of the supervisor that carried out the last one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::{self, Sender};
+use tokio::time::sleep;
+
+use crate::cluster::{Action, Outcome, Ticket};
+use crate::config::Resource;
+use crate::time::Span;
+
+use super::call::{Answer, Asked, Call, Given, NOT_INSTALLED};
+use super::conform::describe;
+use super::find::{Agent, Class, find};
+use super::mark;
+use super::metadata::MetaData;
+
+/// Where it is asked, in the run directory.
+pub const SOCKET_NAME: &str = "agents.sock";
+const NEW_NAME: &str = "agents.sock.new";
+const LOCK_NAME: &str = "agents.lock";
+/// What is under way is noted there.
+const MARKS: &str = "agents";
+
+/// So many lines of agents wait for a daemon that does not read them; more are not told.
+const WAITING: usize = 256;
+
+/// Of what an agent prints for one action no more than so many lines are told: a journal is not endless.
+const LINES: usize = 200;
+
+/// What an agent shall do for a resource.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Errand {
+    /// Comes back with the answer.
+    pub ticket: Ticket,
+    /// The resource, by a name that is unique on this machine.
+    pub instance: String,
+    /// What to ask.
+    pub action: Action,
+    /// Which agent, and what it is given.
+    pub resource: Resource,
+}
+
+/// What is told of errands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// An agent printed this.
+    Line {
+        /// For this resource.
+        instance: String,
+        /// A line.
+        line: String,
+    },
+    /// An errand is done.
+    Done {
+        /// This one.
+        ticket: Ticket,
+        /// What came of it.
+        outcome: Outcome,
+        /// In words, where it is no plain success.
+        why: Option<String>,
+    },
+}
+
+/// The right to run agents: there is one for each run directory.
+#[derive(Debug)]
+pub struct Supervisor {
+    listener: UnixListener,
+    marks: PathBuf,
+    /// Keeps a second one away.
+    _lock: Flock<File>,
+}
+
+/// Ends what an earlier one left under way, and listens in the run directory. `None`: another one serves there.
+pub fn listen(run_dir: &Path) -> io::Result<Option<Supervisor>> {
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(run_dir.join(LOCK_NAME))?;
+    let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, errno)) => return Err(errno.into()),
+    };
+    let marks = run_dir.join(MARKS);
+    fs::create_dir_all(&marks)?;
+    if let [stays, ..] = mark::end_all(&marks).as_slice() {
+        return Err(io::Error::other(format!("an agent that was running for {stays} cannot be killed")));
+    }
+    let (new, path) = (run_dir.join(NEW_NAME), run_dir.join(SOCKET_NAME));
+    // Whatever is there is ours: only the holder of the lock writes it.
+    let _ = fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    // Whoever may write to it is root here.
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&new, &path)?;
+    Ok(Some(Supervisor { listener, marks, _lock: lock }))
+}
+
+/// Serves whoever connects, until nobody has needed it for so long. Where it plays, no agent is run, and what it would do is
+/// taken for done.
+pub async fn serve(supervisor: Supervisor, idle: Duration, plays: bool) -> io::Result<()> {
+    let Supervisor { listener, marks, _lock } = supervisor;
+    let played = plays.then(Mutex::default);
+    let shop = Arc::new(Shop { marks, played, turns: Mutex::default(), described: Mutex::default() });
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                tokio::spawn(attend(accepted?.0, Arc::clone(&shop)));
+            }
+            () = unneeded(&shop, idle) => return Ok(()),
+        }
+    }
+}
+
+/// Until nobody has had a hand on it for so long: each guest and each errand has one.
+async fn unneeded(shop: &Arc<Shop>, idle: Duration) {
+    let (look, mut spare) = (idle / 4, Duration::ZERO);
+    while spare < idle {
+        sleep(look).await;
+        let is_spare = Arc::strong_count(shop) == 1;
+        spare = if is_spare { spare + look } else { Duration::ZERO };
+    }
+}
+
+/// One daemon, until it goes. What it asked for and is under way goes on; what waits for its turn is forgotten.
+async fn attend(stream: UnixStream, shop: Arc<Shop>) {
+    let (read, mut write) = stream.into_split();
+    let (tell, mut told) = mpsc::channel::<Word>(WAITING);
+    let writes = async move {
+        while let Some(word) = told.recv().await {
+            let mut line = serde_json::to_string(&word).unwrap_or_default();
+            line.push('\n');
+            if write.write_all(line.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = writes => {}
+        () = take_errands(read, tell, shop) => {}
+    }
+}
+
+async fn take_errands(read: OwnedReadHalf, tell: Sender<Word>, shop: Arc<Shop>) {
+    let mut lines = BufReader::new(read).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        // Whoever speaks otherwise is of another version, and is left.
+        let Ok(errand) = serde_json::from_str::<Errand>(&line) else { return };
+        let (shop, tell) = (Arc::clone(&shop), tell.clone());
+        tokio::spawn(async move { shop.carry_out(errand, &tell).await });
+    }
+}
+
+/// A resource's turn: whoever holds it runs an agent for it.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// What an agent says of itself, if it does, and when its file was last changed.
+type Described = (Option<SystemTime>, Option<MetaData>);
+
+struct Shop {
+    marks: PathBuf,
+    /// What runs, where nothing is really run.
+    played: Option<Mutex<BTreeSet<String>>>,
+    turns: Mutex<BTreeMap<String, Turn>>,
+    described: Mutex<BTreeMap<PathBuf, Described>>,
+}
+
+impl Shop {
+    async fn carry_out(&self, errand: Errand, tell: &Sender<Word>) {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(errand.instance.clone()).or_default())
+        };
+        let held = turn.lock().await;
+        if tell.is_closed() {
+            return;
+        }
+        let Errand { ticket, instance, action, resource } = errand;
+        let mut lines = 0;
+        let mut say = |line| {
+            lines += 1;
+            if lines <= LINES {
+                // A daemon that does not read has other worries.
+                let _ = tell.try_send(Word::Line { instance: instance.clone(), line });
+            }
+        };
+        let Answer { outcome, why } = match &self.played {
+            Some(played) => play(played, &instance, action),
+            None => match self.call(&instance, action, &resource).await {
+                Ok(call) => call.carry_out(&mut say).await,
+                Err(why) => Answer { outcome: Outcome::Failed { code: NOT_INSTALLED }, why: Some(why) },
+            },
+        };
+        drop(held);
+        if lines > LINES {
+            let line = format!("and {} lines more, which are not kept", lines - LINES);
+            let _ = tell.try_send(Word::Line { instance: instance.clone(), line });
+        }
+        let _ = tell.send(Word::Done { ticket, outcome, why }).await;
+    }
+
+    async fn call(&self, instance: &str, action: Action, resource: &Resource) -> Result<Call, String> {
+        let agent = find(&resource.agent, Path::new("/"))?.agent;
+        let given = Given { args: resource.args.clone(), params: resource.params.clone() };
+        let (asked, limit) = match action {
+            Action::Probe => (Asked::Monitor(None), resource.monitor.and_then(|monitor| monitor.timeout)),
+            Action::Monitor => {
+                let every = resource.monitor.map(|monitor| monitor.every);
+                (Asked::Monitor(every), resource.monitor.and_then(|monitor| monitor.timeout))
+            }
+            Action::Start => (Asked::Start, resource.start_timeout),
+            Action::Stop => (Asked::Stop, resource.stop_timeout),
+        };
+        let limit = match limit {
+            Some(limit) => Some(limit),
+            None => self.advice(&agent, asked).await,
+        };
+        let mut call = Call::new(&agent, asked, &given, instance, limit)?;
+        call.mark = Some(self.marks.join(instance));
+        Ok(call)
+    }
+
+    /// How long the agent itself says that it takes, asked once for each version of it.
+    async fn advice(&self, agent: &Agent, asked: Asked<'_>) -> Option<Span> {
+        if !matches!(agent.class, Class::Ocf { .. }) {
+            return None;
+        }
+        let changed = std::fs::metadata(&agent.path).and_then(|meta| meta.modified()).ok();
+        let known = {
+            let described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+            described.get(&agent.path).filter(|(of, _)| *of == changed).map(|(_, data)| data.clone())
+        };
+        let data = match known {
+            Some(data) => data,
+            None => {
+                let data = describe(agent).await.ok();
+                let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+                described.insert(agent.path.clone(), (changed, data.clone()));
+                data
+            }
+        };
+        data?.timeout(asked.name())
+    }
+}
+
+/// What an agent without a fault would answer.
+fn play(played: &Mutex<BTreeSet<String>>, instance: &str, action: Action) -> Answer {
+    let mut runs = played.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcome = match action {
+        Action::Start => {
+            runs.insert(instance.to_owned());
+            Outcome::Done
+        }
+        Action::Stop => {
+            runs.remove(instance);
+            Outcome::Done
+        }
+        Action::Probe | Action::Monitor if runs.contains(instance) => Outcome::Done,
+        Action::Probe | Action::Monitor => Outcome::NotRunning,
+    };
+    Answer { outcome, why: None }
+}

@@ -1,0 +1,45 @@
+//! `systole supervise`: the process that runs agents. The daemon or systemd starts it, and no person has to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::agents::call::OCF_MARKS;
+use crate::agents::supervisor;
+
+use super::failure::Failure;
+
+/// Run agents for the daemon, outside of its sandbox. systemd or the daemon starts this.
+///
+/// Exit status: 0 nobody needs it any more, or another one serves there, 2 it cannot listen.
+#[derive(clap::Args, Debug)]
+pub struct Supervise {
+    /// The run directory of the daemon
+    #[arg(long, value_name = "DIR", default_value = "/run/systole")]
+    run_dir: PathBuf,
+    /// End when no daemon has been connected for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    idle: u64,
+    /// Run nothing, and say that all is done
+    #[arg(long)]
+    play: bool,
+}
+
+impl Supervise {
+    /// Serves.
+    pub fn run(&self) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| {
+            let place = self.run_dir.display();
+            Failure::Unusable(format!(
+                "agents cannot be run from {place}: {error}\nlook who owns that directory"
+            ))
+        };
+        // Who may not make it runs agents that say so better.
+        let _ = std::fs::create_dir_all(OCF_MARKS);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let _inside = runtime.enter();
+        let Some(supervisor) = supervisor::listen(&self.run_dir).map_err(failed)? else { return Ok(()) };
+        runtime
+            .block_on(supervisor::serve(supervisor, Duration::from_secs(self.idle), self.play))
+            .map_err(failed)
+    }
+}
