@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::time::sleep;
 
 /// How often it is looked whether a killed one is gone, and how long.
 const LOOK: Duration = Duration::from_millis(5);
@@ -33,18 +33,22 @@ impl Drop for Mark {
 }
 
 /// Ends what is noted in a folder, and forgets it. Which could not be ended.
-pub(super) fn end_all(folder: &Path) -> Vec<String> {
-    let notes = fs::read_dir(folder).into_iter().flatten().flatten();
-    let left = notes.filter_map(|note| {
+pub(super) async fn end_all(folder: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    for note in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = note.path();
         let text = fs::read_to_string(&path).unwrap_or_default();
-        let ended = parse(&text).is_none_or(|(pid, began)| end(pid, began));
+        let ended = match parse(&text) {
+            Some((pid, began)) => end(pid, began).await,
+            None => true,
+        };
         if ended {
             let _ = fs::remove_file(&path);
+        } else {
+            left.push(note.file_name().to_string_lossy().into_owned());
         }
-        (!ended).then(|| note.file_name().to_string_lossy().into_owned())
-    });
-    left.collect()
+    }
+    left
 }
 
 fn parse(text: &str) -> Option<(u32, u64)> {
@@ -53,14 +57,14 @@ fn parse(text: &str) -> Option<(u32, u64)> {
 }
 
 /// Whether it has ended. What it has started in groups and sessions of their own is what it was asked for, and stays.
-fn end(pid: u32, noted: u64) -> bool {
+async fn end(pid: u32, noted: u64) -> bool {
     let Some(leader) = i32::try_from(pid).ok().filter(|leader| *leader > 1) else { return true };
     for _ in 0..LOOKS {
         if began(pid) != Some(noted) {
             return true;
         }
         let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-        sleep(LOOK);
+        sleep(LOOK).await;
     }
     false
 }
@@ -81,6 +85,11 @@ mod tests {
 
     use super::*;
 
+    fn ended(folder: &Path) -> Vec<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(end_all(folder))
+    }
+
     fn sleeper() -> Child {
         Command::new("sleep").arg("600").process_group(0).spawn().unwrap()
     }
@@ -91,7 +100,7 @@ mod tests {
         let mut child = sleeper();
         let mark = Mark::set(&folder.path().join("till@shop"), child.id()).unwrap();
         std::mem::forget(mark);
-        assert_eq!(end_all(folder.path()), [""; 0]);
+        assert_eq!(ended(folder.path()), [""; 0]);
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "and forgotten");
     }
@@ -103,7 +112,7 @@ mod tests {
         let began = began(child.id()).unwrap();
         fs::write(folder.path().join("till@shop"), format!("{} {}\n", child.id(), began + 1)).unwrap();
         fs::write(folder.path().join("torn"), "12").unwrap();
-        assert_eq!(end_all(folder.path()), [""; 0]);
+        assert_eq!(ended(folder.path()), [""; 0]);
         assert!(child.try_wait().unwrap().is_none(), "it lives");
         child.kill().unwrap();
         child.wait().unwrap();

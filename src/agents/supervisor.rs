@@ -90,7 +90,7 @@ pub struct Supervisor {
 }
 
 /// Ends what an earlier one left under way, and listens in the run directory. `None`: another one serves there.
-pub fn listen(run_dir: &Path) -> io::Result<Option<Supervisor>> {
+pub async fn listen(run_dir: &Path) -> io::Result<Option<Supervisor>> {
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -104,7 +104,7 @@ pub fn listen(run_dir: &Path) -> io::Result<Option<Supervisor>> {
     };
     let marks = run_dir.join(MARKS);
     fs::create_dir_all(&marks)?;
-    if let [stays, ..] = mark::end_all(&marks).as_slice() {
+    if let [stays, ..] = mark::end_all(&marks).await.as_slice() {
         return Err(io::Error::other(format!("an agent that was running for {stays} cannot be killed")));
     }
     let (new, path) = (run_dir.join(NEW_NAME), run_dir.join(SOCKET_NAME));

@@ -36,10 +36,10 @@ impl Supervise {
         // Who may not make it runs agents that say so better.
         let _ = std::fs::create_dir_all(OCF_MARKS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let _inside = runtime.enter();
-        let Some(supervisor) = supervisor::listen(&self.run_dir).map_err(failed)? else { return Ok(()) };
-        runtime
-            .block_on(supervisor::serve(supervisor, Duration::from_secs(self.idle), self.play))
-            .map_err(failed)
+        let serve = async {
+            let Some(supervisor) = supervisor::listen(&self.run_dir).await? else { return Ok(()) };
+            supervisor::serve(supervisor, Duration::from_secs(self.idle), self.play).await
+        };
+        runtime.block_on(serve).map_err(failed)
     }
 }

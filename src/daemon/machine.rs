@@ -1,6 +1,6 @@
 //! What of this machine does not go with the configuration: agents that are not there, the programs of `[notify]` and
-//! `[track.NAME]`, and units that systemd would start by itself. It is seen from files alone and asked of nobody, so that it can be said of an image that
-//! does not run, and by an ordinary user.
+//! `[track.NAME]`, and units that systemd would start by itself. It is seen from files alone and asked of nobody, so that it
+//! can be said of an image that does not run, and by an ordinary user.
 
 use std::collections::BTreeSet;
 use std::fs;
