@@ -19,6 +19,7 @@ use systole::cli::lab::Lab;
 use systole::cli::maintenance::Maintenance;
 use systole::cli::move_group::Move;
 use systole::cli::online::Online;
+use systole::cli::other_names::{Meant, meant};
 use systole::cli::reexec::Reexec;
 use systole::cli::reload::Reload;
 use systole::cli::run::Run;
@@ -68,7 +69,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Arguments::try_parse() {
+    let arguments: Vec<String> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let parsed = match meant(&arguments) {
+        Meant::AsItStands => Arguments::try_parse(),
+        Meant::Words(words) => Arguments::try_parse_from(words),
+        Meant::Done(code) => return code,
+    };
+    match parsed {
         Ok(Arguments { command }) => run(&command),
         Err(error) => with_tip(error).exit(),
     }

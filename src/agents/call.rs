@@ -8,13 +8,15 @@ use crate::time::Span;
 
 use super::find::{Agent, Class};
 use super::program::{Ended, Program};
+use super::stand_ins;
 
 /// Where OCF's agents find what they have in common.
 const OCF_ROOT: &str = "/usr/lib/ocf";
 /// Agents keep their marks here; they expect that it exists.
 pub const OCF_MARKS: &str = "/run/resource-agents";
-/// What an agent finds on its way, and nobody else's.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What an agent finds on its way: first what stands in for Pacemaker's programs, and nothing of anybody's own.
+const PATH: &str =
+    "/run/resource-agents/systole:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// An agent that says why it failed begins that line so.
 const REASON: &str = "ocf-exit-reason:";
 /// Where nothing is said of how long an action may take: what OCF's agents advise most.
@@ -72,6 +74,8 @@ const PLACES: &[(&str, &[&str])] = &[
     ("systole:apache", &["config"]),
     ("systole:haproxy", &["config"]),
     ("systole:nginx", &["config"]),
+    ("systole:mailto", &["email", "subject"]),
+    ("systole:sendarp", &["ip", "nic"]),
     ("systole:pen", &["config"]),
     ("heartbeat:apache", &["configfile"]),
     ("heartbeat:AudibleAlarm", &["nodelist"]),
@@ -243,6 +247,7 @@ impl Call {
             variables,
             bare: true,
             limit: self.limit,
+            input: "",
             mark: self.mark.clone(),
         }
     }
@@ -379,7 +384,7 @@ impl Heard {
 }
 
 /// What every agent finds in its environment.
-fn common_variables() -> Vec<(String, String)> {
+pub(super) fn common_variables() -> Vec<(String, String)> {
     [
         ("PATH", PATH),
         ("HOME", "/root"),
@@ -389,6 +394,8 @@ fn common_variables() -> Vec<(String, String)> {
         ("LANG", "C"),
         ("LC_ALL", "C"),
         ("HA_RSCTMP", OCF_MARKS),
+        // Where agents look for Pacemaker's programs by their whole path.
+        ("HA_SBIN_DIR", stand_ins::FOLDER),
         // Agents print what they have to say; who runs them keeps it.
         ("HA_LOGFACILITY", "none"),
         ("HA_LOGD", "no"),

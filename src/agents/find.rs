@@ -31,7 +31,7 @@ const KINDS: [&str; 7] = ["service", "socket", "target", "timer", "mount", "path
 const INIT_D: &str = "/etc/init.d";
 
 /// Another word for an agent.
-const ALIASES: [(&str, &str); 1] = [("httpd", "apache")];
+const ALIASES: [(&str, &str); 3] = [("httpd", "apache"), ("MailTo", "mailto"), ("SendArp", "sendarp")];
 
 /// How an agent is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 //! So it is started from a thread that nobody waits for, and it is ended with its whole process group when its time is
 //! over, or when nobody waits for it any more. What it writes is handed over by the line.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -27,6 +27,9 @@ const LINE_BYTES: usize = 500;
 
 /// Of what is read as a whole nothing beyond this is kept.
 const WHOLE_BYTES: usize = 1 << 20;
+
+/// A pipe takes so much although nobody reads it yet: pipe(7).
+const INPUT_BYTES: usize = 4_096;
 
 /// What the program wrote before it ended is in the pipe already, and is read at once; what it left running in the
 /// background may hold the pipe open for ever.
@@ -54,6 +57,8 @@ pub struct Program<'a> {
     pub bare: bool,
     /// Longer, and it is ended.
     pub limit: Span,
+    /// What it reads; no more than a few lines.
+    pub input: &'a str,
     /// Where it is noted while it is under way.
     pub mark: Option<PathBuf>,
 }
@@ -122,7 +127,9 @@ impl Program<'_> {
             true => Stdio::from(output.try_clone().map_err(failed)?),
             false => Stdio::null(),
         };
-        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let input =
+            if self.input.is_empty() { Stdio::null() } else { whole_input(self.input).map_err(failed)? };
+        command.stdin(input).stdout(output).stderr(errors);
         let (path, mark) = (self.path.clone(), self.mark);
         // A file system that hangs would hold up whoever starts a program from it.
         let started = spawn_blocking(move || match trust::fault(&path, Path::new("/")) {
@@ -157,6 +164,16 @@ impl Program<'_> {
         let status = status.map_err(failed)?;
         Ok(status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or_default()), Ended::Code))
     }
+}
+
+/// A pipe that holds all of it.
+fn whole_input(text: &str) -> io::Result<Stdio> {
+    if text.len() > INPUT_BYTES {
+        return Err(io::Error::other(format!("its input is longer than {INPUT_BYTES} bytes")));
+    }
+    let (reader, mut writer) = io::pipe()?;
+    writer.write_all(text.as_bytes())?;
+    Ok(reader.into())
 }
 
 /// Waits for its end, and reads what it says meanwhile.

@@ -23,11 +23,13 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::time::sleep;
 
 use crate::cluster::{Action, Outcome, Ticket};
-use crate::config::Resource;
+use crate::config::{Fence, Resource};
 use crate::time::Span;
+use crate::types::NodeId;
 
 use super::call::{Answer, Asked, Call, Given, NOT_INSTALLED};
 use super::conform::describe;
+use super::fence::switch_off;
 use super::find::{Agent, Class, find};
 use super::mark;
 use super::metadata::MetaData;
@@ -42,40 +44,82 @@ const MARKS: &str = "agents";
 /// So many lines of agents wait for a daemon that does not read them; more are not told.
 const WAITING: usize = 256;
 
+/// A lab has nothing to switch machines off with, and must not say that it has.
+const NO_POWER: &str = "a lab has no power to switch off; systole fence-ack says that a node is off";
+
 /// Of what an agent prints for one action no more than so many lines are told: a journal is not endless.
 const LINES: usize = 200;
 
-/// What an agent shall do for a resource.
+/// What shall be done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Errand {
-    /// Comes back with the answer.
-    pub ticket: Ticket,
-    /// The resource, by a name that is unique on this machine.
-    pub instance: String,
-    /// What to ask.
-    pub action: Action,
-    /// Which agent, and what it is given.
-    pub resource: Resource,
+#[serde(rename_all = "kebab-case")]
+pub enum Errand {
+    /// An agent is asked for a resource.
+    Agent {
+        /// Comes back with the answer.
+        ticket: Ticket,
+        /// The resource, by a name that is unique on this machine.
+        instance: String,
+        /// What to ask.
+        action: Action,
+        /// Which agent, and what it is given.
+        resource: Arc<Resource>,
+    },
+    /// A node is switched off.
+    Fence {
+        /// Comes back with the answer.
+        generation: u64,
+        /// Which.
+        node: NodeId,
+        /// Its name.
+        name: String,
+        /// What can do that, in the order in which it is tried.
+        devices: Vec<Fence>,
+    },
+}
+
+impl Errand {
+    /// What it is about: of two with the same the later waits for the earlier.
+    pub fn about(&self) -> String {
+        match self {
+            Self::Agent { instance, .. } => instance.clone(),
+            // The name of no resource.
+            Self::Fence { name, .. } => format!("fence:{name}"),
+        }
+    }
 }
 
 /// What is told of errands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
-    /// An agent printed this.
+    /// A program printed this.
     Line {
-        /// For this resource.
-        instance: String,
+        /// For this errand.
+        about: String,
         /// A line.
         line: String,
     },
-    /// An errand is done.
+    /// An agent is done.
     Done {
+        /// With this errand.
+        about: String,
         /// This one.
         ticket: Ticket,
         /// What came of it.
         outcome: Outcome,
         /// In words, where it is no plain success.
+        why: Option<String>,
+    },
+    /// A fence agent is done.
+    Fenced {
+        /// With this errand.
+        about: String,
+        /// This one.
+        generation: u64,
+        /// Which was to be switched off.
+        node: NodeId,
+        /// Why it is not off; nothing if it is, for sure.
         why: Option<String>,
     },
 }
@@ -188,36 +232,53 @@ struct Shop {
 
 impl Shop {
     async fn carry_out(&self, errand: Errand, tell: &Sender<Word>) {
+        let about = errand.about();
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(errand.instance.clone()).or_default())
+            Arc::clone(turns.entry(about.clone()).or_default())
         };
         let held = turn.lock().await;
         if tell.is_closed() {
             return;
         }
-        let Errand { ticket, instance, action, resource } = errand;
         let mut lines = 0;
         let mut say = |line| {
             lines += 1;
             if lines <= LINES {
                 // A daemon that does not read has other worries.
-                let _ = tell.try_send(Word::Line { instance: instance.clone(), line });
+                let _ = tell.try_send(Word::Line { about: about.clone(), line });
             }
         };
-        let Answer { outcome, why } = match &self.played {
-            Some(played) => play(played, &instance, action),
-            None => match self.call(&instance, action, &resource).await {
-                Ok(call) => call.carry_out(&mut say).await,
-                Err(why) => Answer { outcome: Outcome::Failed { code: NOT_INSTALLED }, why: Some(why) },
-            },
+        let word = match errand {
+            Errand::Agent { ticket, instance, action, resource } => {
+                if let Some(delay) = resource.start_delay.filter(|_| action == Action::Start) {
+                    sleep(Duration::from_micros(delay.as_micros())).await;
+                }
+                let Answer { outcome, why } = match &self.played {
+                    Some(played) => play(played, &instance, action),
+                    None => match self.call(&instance, action, &resource).await {
+                        Ok(call) => call.carry_out(&mut say).await,
+                        Err(why) => {
+                            Answer { outcome: Outcome::Failed { code: NOT_INSTALLED }, why: Some(why) }
+                        }
+                    },
+                };
+                Word::Done { about: instance, ticket, outcome, why }
+            }
+            Errand::Fence { generation, node, name, devices } => {
+                let done = match self.played {
+                    Some(_) => Err(NO_POWER.to_owned()),
+                    None => switch_off(&devices, &name, &self.marks.join(&about), &mut say).await,
+                };
+                Word::Fenced { about: about.clone(), generation, node, why: done.err() }
+            }
         };
         drop(held);
         if lines > LINES {
             let line = format!("and {} lines more, which are not kept", lines - LINES);
-            let _ = tell.try_send(Word::Line { instance: instance.clone(), line });
+            let _ = tell.try_send(Word::Line { about, line });
         }
-        let _ = tell.send(Word::Done { ticket, outcome, why }).await;
+        let _ = tell.send(word).await;
     }
 
     async fn call(&self, instance: &str, action: Action, resource: &Resource) -> Result<Call, String> {

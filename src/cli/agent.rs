@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::agents::call::{Asked, Call, Given, OCF_MARKS};
+use crate::agents::call::{Asked, Call, Given};
 use crate::agents::conform::{Ruling, Trial, describe};
 use crate::agents::metadata::{Advice, MetaData, Parameter, duration};
-use crate::agents::{Agent as Program, Class, Found, find, shelves};
+use crate::agents::{Agent as Program, Class, Found, find, shelves, stand_ins};
 use crate::cluster::Outcome;
 use crate::time::Span;
 
@@ -292,14 +292,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     built.map_err(|error| Failure::Unusable(format!("no program can be run: {error}")))
 }
 
-/// Agents keep their marks there, and expect somebody to have made it.
-fn make_marks() {
-    // Who may not make it runs agents that say so better.
-    let _ = fs::create_dir_all(OCF_MARKS);
-}
-
 fn run(agent: &Program, action: &str, given: &Given, limit: Option<Span>) -> Result<(), Failure> {
-    make_marks();
+    // Who may not make that runs agents that say so better.
+    let _ = stand_ins::prepare();
     let runtime = runtime()?;
     let asked = Asked::named(action);
     let limit = match (limit, &agent.class) {
@@ -328,7 +323,8 @@ fn run(agent: &Program, action: &str, given: &Given, limit: Option<Span>) -> Res
 }
 
 fn test(agent: &Program, given: &Given) -> Result<(), Failure> {
-    make_marks();
+    // Who may not make that runs agents that say so better.
+    let _ = stand_ins::prepare();
     say(&format!("{agent}  {}\n", agent.path.display()));
     let tell = |ruling: &Ruling| match &ruling.broken {
         None => say(&format!("  kept    {}\n", ruling.rule)),

@@ -20,6 +20,7 @@ pub mod maintenance;
 pub mod move_group;
 mod odds;
 pub mod online;
+pub mod other_names;
 mod peers;
 pub mod reexec;
 pub mod reload;

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::agents::call::OCF_MARKS;
-use crate::agents::supervisor;
+use crate::agents::{stand_ins, supervisor};
 
 use super::failure::Failure;
 
@@ -33,8 +32,8 @@ impl Supervise {
                 "agents cannot be run from {place}: {error}\nlook who owns that directory"
             ))
         };
-        // Who may not make it runs agents that say so better.
-        let _ = std::fs::create_dir_all(OCF_MARKS);
+        // Who may not make that runs agents that say so better.
+        let _ = stand_ins::prepare();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let serve = async {
             let Some(supervisor) = supervisor::listen(&self.run_dir).await? else { return Ok(()) };

@@ -18,7 +18,6 @@ use tracing::{info, warn};
 
 use crate::agents::supervisor::{Errand, SOCKET_NAME, Word};
 use crate::cluster::Input;
-use crate::types::GroupId;
 
 use super::beats::Told;
 use super::desk::Said;
@@ -60,7 +59,7 @@ impl Agents {
         Self { errands }
     }
 
-    /// The core has one errand for each resource at most, so no more than that wait.
+    /// The core has one errand at most for each resource and each node, so no more than that wait.
     pub(super) fn ask(&self, errand: Errand) {
         // It listens for as long as this daemon lives.
         let _ = self.errands.send(errand);
@@ -72,8 +71,8 @@ struct Way {
     supervisor: Supervisor,
     to_beats: Mailbox<Told>,
     to_desk: Mailbox<Said>,
-    /// What is not answered yet: the latest of each resource.
-    open: BTreeMap<(GroupId, u16), Errand>,
+    /// What is not answered yet: the latest about each thing.
+    open: BTreeMap<String, Errand>,
 }
 
 impl Way {
@@ -93,7 +92,7 @@ impl Way {
     }
 
     fn note(&mut self, errand: Errand) {
-        self.open.insert((errand.ticket.group, errand.ticket.resource), errand);
+        self.open.insert(errand.about(), errand);
     }
 
     /// Until there is one.
@@ -177,16 +176,27 @@ impl Way {
 
     fn hear(&mut self, word: Word) {
         match word {
-            Word::Line { instance, line } => info!("{instance}: {line}"),
-            Word::Done { ticket, outcome, why } => {
-                let place = (ticket.group, ticket.resource);
-                if let Some(errand) = self.open.get(&place).filter(|errand| errand.ticket == ticket) {
-                    if let Some(why) = why {
-                        warn!("{}: {why}", errand.instance);
-                    }
-                    self.open.remove(&place);
-                }
+            Word::Line { about, line } => info!("{about}: {line}"),
+            Word::Done { about, ticket, outcome, why } => {
+                let is_it = |errand: &Errand| matches!(errand, Errand::Agent { ticket: asked, .. } if *asked == ticket);
+                self.strike(&about, is_it, why);
                 self.to_beats.post(Told::Input(Input::AgentDone { ticket, outcome }));
+            }
+            Word::Fenced { about, generation, node, why } => {
+                let is_it = |errand: &Errand| matches!(errand, Errand::Fence { generation: asked, .. } if *asked == generation);
+                let off = why.is_none();
+                self.strike(&about, is_it, why);
+                self.to_beats.post(Told::Input(Input::Fenced { generation, node, off }));
+            }
+        }
+    }
+
+    /// It is answered, unless that was the answer to an older one.
+    fn strike(&mut self, about: &str, is_it: impl Fn(&Errand) -> bool, why: Option<String>) {
+        if self.open.get(about).is_some_and(is_it) {
+            self.open.remove(about);
+            if let Some(why) = why {
+                warn!("{about}: {why}");
             }
         }
     }

@@ -494,8 +494,8 @@ impl Beats {
                 }
                 Effect::Announce { group } => self.order(Order::Announce { group }),
                 Effect::Fence { generation, node } => {
-                    // A configuration with fences is refused at the start: nobody was switched off.
-                    self.inbox.post(Told::Input(Input::Fenced { generation, node, off: false }));
+                    self.to_desk.keep(Said::Fence { generation, node });
+                    self.to_desk.flush();
                 }
                 Effect::FeedWatchdog => {}
                 Effect::Tell(event) => self.to_desk.keep(Said::Event(event)),

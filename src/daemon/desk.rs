@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::agents::supervisor::Errand;
 use crate::cluster::{Action, Command, Event, Input, Stored, Ticket};
-use crate::config::{Config, Resource};
+use crate::config::{Config, Fence, Resource};
 use crate::control::variables;
 use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
@@ -58,6 +58,11 @@ pub(super) enum Said {
         ticket: Ticket,
         action: Action,
         resource: Arc<Resource>,
+    },
+    /// A node is to be switched off.
+    Fence {
+        generation: u64,
+        node: NodeId,
     },
     /// Whether agents can be run; if not, why.
     Supervisor(Option<String>),
@@ -146,7 +151,8 @@ impl OrdinaryThread {
         let handle = Handle { to_beats: self.to_beats.clone(), to_desk: self.inbox.clone() };
         tokio::spawn(control::serve(socket, handle.clone()));
         let mut resources = self.config.groups.values().flat_map(|group| &group.resources);
-        let are_needed = resources.any(|resource| !resource.carries_addresses());
+        let are_needed =
+            !self.config.fences.is_empty() || resources.any(|resource| !resource.carries_addresses());
         let agents = Agents::new(&self.supervisor, are_needed, self.to_beats.clone(), self.inbox.clone());
         // An eventfd is read like a pipe.
         let bell = Receiver::from_owned_fd_unchecked(self.inbox.bell().try_clone_to_owned()?)?;
@@ -236,7 +242,13 @@ impl OrdinaryThread {
                     (words.group(ticket.group), words.resource(ticket.group, ticket.resource));
                 // No name holds an `@`, so no two resources have one.
                 let instance = format!("{name}@{group}");
-                agents.ask(Errand { ticket, instance, action, resource: Resource::clone(&resource) });
+                agents.ask(Errand::Agent { ticket, instance, action, resource });
+            }
+            Said::Fence { generation, node } => {
+                let name = Words::new(&self.names).node(node);
+                let can = |fence: &&Fence| fence.nodes.is_empty() || fence.nodes.contains(&node);
+                let devices = self.config.fences.iter().filter(can).cloned().collect();
+                agents.ask(Errand::Fence { generation, node, name, devices });
             }
             Said::Supervisor(Some(why)) => self.alarm("supervisor".to_owned(), why),
             Said::Supervisor(None) => drop(self.alarms.remove("supervisor")),
@@ -282,7 +294,17 @@ impl OrdinaryThread {
         if let Event::Won { group, .. } = event {
             self.alarms.remove(&format!("belief {}", words.group(*group)));
         }
+        if let Event::Fenced { node, off: true } | Event::PeerUp { node, .. } = event {
+            self.alarms.remove(&format!("fence {}", words.node(*node)));
+        }
         systemd::notify(&format!("STATUS={line}"));
+        if let Event::Fenced { node, off: false } = event {
+            let node = Words::new(&self.names).node(*node);
+            let what = format!(
+                "{node} could not be switched off, and what waits for that does not start: look at its power, then systole fence-ack {node}"
+            );
+            self.alarm(format!("fence {node}"), what);
+        }
     }
 
     fn alarm(&mut self, about: String, what: String) {

@@ -1,4 +1,4 @@
-//! What of this machine does not go with the configuration: agents that are not there, the programs of `[notify]` and
+//! What of this machine does not go with the configuration: agents and fence agents that are not there, the programs of `[notify]` and
 //! `[track.NAME]`, and units that systemd would start by itself. It is seen from files alone and asked of nobody, so that it
 //! can be said of an image that does not run, and by an ordinary user.
 
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::agents::trust::fault;
-use crate::agents::{Class, find};
+use crate::agents::{Class, fence_fault, find};
 use crate::config::{Config, Resource, Tracked};
 
 /// Where systemd finds units, the strongest first: systemd.unit(5). What is made for one boot under /run is left out.
@@ -40,6 +40,12 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
         let faults: BTreeSet<String> =
             group.resources.iter().filter_map(|resource| agent_fault(resource, root)).collect();
         said.extend(faults.iter().map(|fault| format!("{} cannot run: {fault}", group.name)));
+    }
+    for fence in &config.fences {
+        said.extend(
+            fence_fault(fence, root)
+                .map(|fault| format!("[fence.{}] cannot switch anything off: {fault}", fence.name)),
+        );
     }
     let resources = config.groups.values().flat_map(|group| &group.resources);
     // What is warm runs on every node anyhow.

@@ -376,10 +376,6 @@ pub fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunErr
 
 /// What the configuration asks for and this version cannot do is refused at the start, not in a takeover.
 fn supported(config: &Config) -> Result<(), RunError> {
-    if let Some(fence) = config.fences.first() {
-        let what = format!("the fence {}", fence.name);
-        return Err(RunError::Unsupported { what, instead: "leave it out, or add an arbiter" });
-    }
     match &config.watchdog {
         Some(watchdog) => Err(RunError::Unsupported {
             what: format!("the watchdog {}", watchdog.device.display()),

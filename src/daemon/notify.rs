@@ -132,6 +132,7 @@ async fn run(notify: Arc<Notify>, kind: &'static str, variables: Vec<(&'static s
         variables,
         bare: false,
         limit: notify.timeout,
+        input: "",
         mark: None,
     };
     let say = |line: String| {

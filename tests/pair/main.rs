@@ -7,6 +7,7 @@
 
 mod agents;
 mod faults;
+mod fences;
 mod groups;
 mod many;
 mod matrix;
@@ -61,6 +62,8 @@ tests! {
         a_program_is_stopped_before_the_other_node_starts_it,
         a_daemon_that_is_started_again_leaves_its_programs_alone,
         a_supervisor_that_is_killed_is_started_again_and_ends_what_was_under_way;
+    fences:
+        a_node_is_off_before_the_other_starts_what_may_never_run_twice;
     matrix:
         whatever_an_agent_does_its_group_is_served_by_one_node_or_there_is_an_alarm;
     notify:
