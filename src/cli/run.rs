@@ -53,12 +53,8 @@ impl Run {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 error!("{why}");
-                let mistaken = matches!(
-                    why,
-                    RunError::Config(LoadError::Wrong(_))
-                        | RunError::NoSuchNode { .. }
-                        | RunError::Unsupported { .. }
-                );
+                let mistaken =
+                    matches!(why, RunError::Config(LoadError::Wrong(_)) | RunError::NoSuchNode { .. });
                 ExitCode::from(if mistaken { 1 } else { 2 })
             }
         }

@@ -32,7 +32,7 @@ use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
 use super::tracks::{News, Tracks};
-use super::{machine, supported, systemd};
+use super::{machine, systemd};
 
 /// So many alarms are shown at once; more of them say nothing that these don't.
 const ALARMS: usize = 16;
@@ -53,6 +53,8 @@ pub(super) enum Said {
     Unsealed(String),
     /// Something that somebody should look at.
     Alarm(String),
+    /// Something worth a line.
+    Note(String),
     /// An agent is to be run that is a program.
     Run {
         ticket: Ticket,
@@ -236,6 +238,7 @@ impl OrdinaryThread {
             }
             Said::Unsealed(why) => self.alarm("beats".to_owned(), format!("beats are not sent: {why}")),
             Said::Alarm(what) => self.alarm(what.clone(), what),
+            Said::Note(what) => info!("{what}"),
             Said::Run { ticket, action, resource } => {
                 let words = Words::new(&self.names);
                 let (group, name) =
@@ -435,7 +438,9 @@ impl OrdinaryThread {
                     .to_owned(),
             );
         }
-        supported(&config).map_err(|why| why.to_string())?;
+        if config.watchdog != self.config.watchdog {
+            return Err("the watchdog cannot change while the daemon runs: restart it".to_owned());
+        }
         let (keys, _) = super::files::read_keys(&config.keys).map_err(|error| error.to_string())?;
         for line in super::changes(&self.config, &config) {
             info!("reload: {line}");

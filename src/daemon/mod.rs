@@ -37,6 +37,7 @@ mod renewals;
 mod systemd;
 mod tracks;
 mod vip;
+mod watchdog;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -71,10 +72,12 @@ use memory::MemoryFiles;
 use notify::Notifier;
 use tracks::{News, Tracks};
 use vip::Vips;
+use watchdog::{Feeder, Meal};
 
 /// Above ordinary work and below what keeps the machine itself alive.
 const BEATS_PRIORITY: i32 = 50;
 const ADDRESSES_PRIORITY: i32 = 49;
+const WATCHDOG_PRIORITY: i32 = 48;
 
 /// The real-time threads use little of it, and it is locked in memory.
 const STACK: usize = 256 * 1024;
@@ -112,14 +115,6 @@ pub enum RunError {
         me: String,
         /// Those of the configuration.
         known: String,
-    },
-    /// What this version cannot do yet.
-    #[error("{what} cannot be run by this version yet: {instead}")]
-    Unsupported {
-        /// What the configuration asks for.
-        what: String,
-        /// What to do.
-        instead: &'static str,
     },
     /// A file.
     #[error(transparent)]
@@ -169,7 +164,10 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let mut tracks = Tracks::new(&known.config, names.node(known.node), bad.as_ref());
     // Before the first beat is read: nothing may be claimed that this node is unfit for.
     tracks.settle(&known.config).into_iter().filter_map(News::told).for_each(|told| boxes.beats.post(told));
-    let threads = [known.beat(start, memory_files, kernel.lease_by(), &boxes)?, known.touch(kernel, &boxes)?];
+    let watchdog = known.watchdog(options, &boxes)?;
+    let (to_watchdog, feeder) = watchdog.map_or((None, None), |(inbox, thread)| (Some(inbox), Some(thread)));
+    let beats = known.beat(start, memory_files, kernel.lease_by(), &boxes, to_watchdog)?;
+    let threads = [Some(beats), Some(known.touch(kernel, &boxes)?), feeder];
     if let Err(error) = sys::lock_memory() {
         warn!("memory is not locked ({error}): under memory pressure beats may be late");
     }
@@ -188,7 +186,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(desk.run(socket))?;
-    for thread in threads {
+    for thread in threads.into_iter().flatten() {
         thread.join().map_err(|_| io::Error::other("a thread of ours panicked"))?;
     }
     places.forget();
@@ -226,7 +224,6 @@ impl Known {
         }
         let config = Arc::new(loaded.config);
         let node = which_node(&config, options.node.as_deref())?;
-        supported(&config)?;
         for line in machine::remarks(&config, Path::new("/")) {
             warn!("{line}");
         }
@@ -245,6 +242,7 @@ impl Known {
         memory: MemoryFiles,
         lease_by: LeaseBy,
         boxes: &Boxes,
+        to_watchdog: Option<Mailbox<Meal>>,
     ) -> io::Result<JoinHandle<()>> {
         let Self { config, node, keys, .. } = self;
         let life = Life { incarnation: start.incarnation, random: random()? };
@@ -260,12 +258,39 @@ impl Known {
             inbox: boxes.beats.clone(),
             to_addresses: boxes.addresses.clone(),
             to_desk: boxes.desk.clone(),
+            to_watchdog,
             lease_by,
             token: random()?,
         })?;
         // Without it nothing of this daemon is worth anything: the kernel ends the leases, and systemd starts it anew.
         let body = move || beats.run(effects).expect("a socket and a timer can be waited for");
         real_time("beats", BEATS_PRIORITY, body)
+    }
+
+    /// Starts the thread that feeds the watchdog, where there is one, and the way to it. An arbiter holds nothing; and a lab
+    /// must not reset the machine that it is on.
+    fn watchdog(
+        &self,
+        options: &Options,
+        boxes: &Boxes,
+    ) -> io::Result<Option<(Mailbox<Meal>, JoinHandle<()>)>> {
+        let owns_nothing = self.config.nodes.get(&self.node).is_some_and(|node| node.arbiter);
+        let Some(watchdog) = self.config.watchdog.as_ref().filter(|_| !owns_nothing && !options.play_agents)
+        else {
+            return Ok(None);
+        };
+        if let Some(fault) = watchdog::fault(watchdog) {
+            return Err(io::Error::other(fault));
+        }
+        let inbox = Mailbox::new()?;
+        let feeder = Feeder {
+            device: watchdog.device.clone(),
+            timeout: watchdog.timeout,
+            inbox: inbox.clone(),
+            to_beats: boxes.beats.clone(),
+            to_desk: boxes.desk.clone(),
+        };
+        Ok(Some((inbox, real_time("watchdog", WATCHDOG_PRIORITY, move || feeder.run())?)))
     }
 
     /// Starts the thread that has its hands in the kernel.
@@ -372,17 +397,6 @@ pub fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunErr
         names.join(", ")
     };
     found.map(|(id, _)| *id).ok_or_else(|| RunError::NoSuchNode { me: me.clone(), known: known() })
-}
-
-/// What the configuration asks for and this version cannot do is refused at the start, not in a takeover.
-fn supported(config: &Config) -> Result<(), RunError> {
-    match &config.watchdog {
-        Some(watchdog) => Err(RunError::Unsupported {
-            what: format!("the watchdog {}", watchdog.device.display()),
-            instead: "leave [watchdog] out; no group that can be run yet needs one",
-        }),
-        None => Ok(()),
-    }
 }
 
 /// What a new configuration keeps, adds, changes and removes: a line each.
