@@ -8,21 +8,21 @@ use crate::time::Span;
 
 use super::find::{Agent, Class};
 use super::program::{Ended, Program};
-use super::stand_ins;
 
 /// Where OCF's agents find what they have in common.
 const OCF_ROOT: &str = "/usr/lib/ocf";
 /// Agents keep their marks here; they expect that it exists.
 pub const OCF_MARKS: &str = "/run/resource-agents";
-/// What an agent finds on its way: first what stands in for Pacemaker's programs, and nothing of anybody's own.
-const PATH: &str =
-    "/run/resource-agents/systole:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What an agent finds on its way, and nobody else's.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// An agent that says why it failed begins that line so.
 const REASON: &str = "ocf-exit-reason:";
 /// Where nothing is said of how long an action may take: what OCF's agents advise most.
 pub const USUAL_LIMIT: Span = Span::seconds(20);
 /// Heartbeat's scripts and init scripts advise nothing, and start whole databases.
 const LONG_LIMIT: Span = Span::seconds(60);
+/// systemd itself waits 90 s for a unit, and then ends it.
+const UNIT_LIMIT: Span = Span::seconds(100);
 
 /// What an agent is asked for: an action of OCF's, which the other classes have under names of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,15 @@ pub struct Answer {
     pub outcome: Outcome,
     /// In words, where it is no plain success.
     pub why: Option<String>,
+    /// Something was run; else it could not be.
+    pub ran: bool,
+}
+
+impl Answer {
+    /// Nothing could be run.
+    pub(super) fn not_run(code: i32, why: String) -> Self {
+        Self { outcome: Outcome::Failed { code }, why: Some(why), ran: false }
+    }
 }
 
 impl Call {
@@ -140,7 +149,11 @@ impl Call {
         limit: Option<Span>,
     ) -> Result<Self, String> {
         let is_look = matches!(asked, Asked::Monitor(_));
-        let usual = if matches!(agent.class, Class::Ocf { .. }) { USUAL_LIMIT } else { LONG_LIMIT };
+        let usual = match agent.class {
+            Class::BuiltIn | Class::Ocf { .. } => USUAL_LIMIT,
+            Class::Heartbeat | Class::Lsb => LONG_LIMIT,
+            Class::Systemd => UNIT_LIMIT,
+        };
         let mut call = Self {
             class: agent.class.clone(),
             program: agent.path.clone(),
@@ -211,6 +224,18 @@ impl Call {
         }
     }
 
+    /// First on its way it finds what stands in for Pacemaker's programs.
+    pub(super) fn with_stand_ins(&mut self, folder: &Path) {
+        let folder = folder.display();
+        for (name, value) in &mut self.variables {
+            if name == "PATH" {
+                *value = format!("{folder}:{value}");
+            }
+        }
+        // Some agents name them by their whole path.
+        self.variables.push(("HA_SBIN_DIR".to_owned(), folder.to_string()));
+    }
+
     fn systemctl(&mut self, unit: &str, asked: Asked<'_>) {
         let programs = ["/usr/bin/systemctl", "/bin/systemctl"].map(Path::new);
         self.program = programs.into_iter().find(|path| path.exists()).unwrap_or(programs[0]).to_owned();
@@ -234,7 +259,7 @@ impl Call {
         };
         match self.program().end(note).await {
             Ok(ended) => self.judge(ended, heard, reason),
-            Err(why) => Answer { outcome: Outcome::Failed { code: NOT_INSTALLED }, why: Some(why) },
+            Err(why) => Answer::not_run(NOT_PERMITTED, why),
         }
     }
 
@@ -256,7 +281,7 @@ impl Call {
         let code = match ended {
             Ended::Late => {
                 let why = format!("it took longer than {}, and was killed", self.limit);
-                return Answer { outcome: Outcome::TimedOut, why: Some(why) };
+                return Answer { outcome: Outcome::TimedOut, why: Some(why), ran: true };
             }
             // As a shell has it.
             Ended::Signal(signal) => return failed(128 + signal, format!("it was ended by signal {signal}")),
@@ -282,15 +307,17 @@ impl Call {
             }
             Outcome::TimedOut => None,
         };
-        Answer { outcome, why }
+        Answer { outcome, why, ran: true }
     }
 }
 
+/// It is there, and is not run.
+const NOT_PERMITTED: i32 = 4;
 /// The agent or something that it needs is not there.
 pub(super) const NOT_INSTALLED: i32 = 5;
 
 fn failed(code: i32, why: String) -> Answer {
-    Answer { outcome: Outcome::Failed { code }, why: Some(why) }
+    Answer { outcome: Outcome::Failed { code }, why: Some(why), ran: true }
 }
 
 type Meaning = (Outcome, Option<&'static str>);
@@ -394,8 +421,6 @@ pub(super) fn common_variables() -> Vec<(String, String)> {
         ("LANG", "C"),
         ("LC_ALL", "C"),
         ("HA_RSCTMP", OCF_MARKS),
-        // Where agents look for Pacemaker's programs by their whole path.
-        ("HA_SBIN_DIR", stand_ins::FOLDER),
         // Agents print what they have to say; who runs them keeps it.
         ("HA_LOGFACILITY", "none"),
         ("HA_LOGD", "no"),

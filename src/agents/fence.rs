@@ -92,13 +92,13 @@ impl Way {
     /// A line an option. What the configuration says counts; the machine's name is what most devices know a plug by.
     fn fence_agent(program: PathBuf, params: &BTreeMap<String, String>, node: &str) -> Self {
         let mut options = BTreeMap::from(
-            [("action", "off"), ("nodename", node), ("plug", node)]
-                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            [("nodename", node), ("plug", node)].map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
         if params.contains_key("port") {
             options.remove("plug");
         }
         options.extend(params.clone());
+        options.insert("action".to_owned(), "off".to_owned());
         let input = options.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         Self { program, args: Vec::new(), variables: common_variables(), input }
     }
@@ -162,9 +162,9 @@ mod tests {
         let way = Way::new("fence_ipmilan", &given, "lb1", root.path()).unwrap();
         assert_eq!(way.program, Path::new("/usr/sbin/fence_ipmilan"));
         assert_eq!(way.input, "action=off\nip=10.0.0.9\nlanplus=1\nnodename=lb1\nplug=lb1\n");
-        let given = params(&[("port", "7"), ("action", "reboot")]);
+        let given = params(&[("port", "7"), ("action", "status")]);
         let way = Way::new("fence_ipmilan", &given, "lb1", root.path()).unwrap();
-        assert_eq!(way.input, "action=reboot\nnodename=lb1\nport=7\n", "the configuration counts");
+        assert_eq!(way.input, "action=off\nnodename=lb1\nport=7\n", "nothing else switches it off");
     }
 
     #[test]

@@ -13,6 +13,9 @@ use tokio::time::sleep;
 const LOOK: Duration = Duration::from_millis(5);
 const LOOKS: usize = 400;
 
+/// What is half written begins so: as no resource's name does.
+const NEW: &str = ".";
+
 /// The note of one agent, which is gone with this.
 #[derive(Debug)]
 pub(super) struct Mark(PathBuf);
@@ -22,8 +25,22 @@ impl Mark {
     /// matters more than what might come after a crash.
     pub(super) fn set(path: &Path, pid: u32) -> Option<Self> {
         let began = began(pid)?;
-        fs::write(path, format!("{pid} {began}\n")).ok().map(|()| Self(path.to_owned()))
+        // Beside it and then there: half a note would be none.
+        let new = path.with_file_name(format!("{NEW}{pid}"));
+        fs::write(&new, format!("{pid} {began}\n")).ok()?;
+        fs::rename(&new, path).ok().map(|()| Self(path.to_owned()))
     }
+
+    /// It cannot be killed: the note stays, and nothing else is done in its place meanwhile.
+    pub(super) fn stay(self) {
+        std::mem::forget(self);
+    }
+}
+
+/// Whether an agent that was noted there runs on.
+pub(super) fn runs(path: &Path) -> bool {
+    let noted = fs::read_to_string(path).ok().and_then(|text| parse(&text));
+    noted.is_some_and(|(pid, noted)| began(pid) == Some(noted))
 }
 
 impl Drop for Mark {
@@ -32,9 +49,8 @@ impl Drop for Mark {
     }
 }
 
-/// Ends what is noted in a folder, and forgets it. Which could not be ended.
-pub(super) async fn end_all(folder: &Path) -> Vec<String> {
-    let mut left = Vec::new();
+/// Ends what is noted in a folder, and forgets it; what cannot be ended stays noted.
+pub(super) async fn end_all(folder: &Path) {
     for note in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = note.path();
         let text = fs::read_to_string(&path).unwrap_or_default();
@@ -44,11 +60,8 @@ pub(super) async fn end_all(folder: &Path) -> Vec<String> {
         };
         if ended {
             let _ = fs::remove_file(&path);
-        } else {
-            left.push(note.file_name().to_string_lossy().into_owned());
         }
     }
-    left
 }
 
 fn parse(text: &str) -> Option<(u32, u64)> {
@@ -85,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    fn ended(folder: &Path) -> Vec<String> {
+    fn end_now(folder: &Path) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(end_all(folder))
     }
@@ -98,11 +111,13 @@ mod tests {
     fn what_an_earlier_life_left_under_way_is_ended() {
         let folder = tempfile::tempdir().unwrap();
         let mut child = sleeper();
-        let mark = Mark::set(&folder.path().join("till@shop"), child.id()).unwrap();
-        std::mem::forget(mark);
-        assert_eq!(ended(folder.path()), [""; 0]);
+        let note = folder.path().join("till@shop");
+        Mark::set(&note, child.id()).unwrap().stay();
+        assert!(runs(&note));
+        end_now(folder.path());
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "and forgotten");
+        assert!(!runs(&note));
     }
 
     #[test]
@@ -112,7 +127,7 @@ mod tests {
         let began = began(child.id()).unwrap();
         fs::write(folder.path().join("till@shop"), format!("{} {}\n", child.id(), began + 1)).unwrap();
         fs::write(folder.path().join("torn"), "12").unwrap();
-        assert_eq!(ended(folder.path()), [""; 0]);
+        end_now(folder.path());
         assert!(child.try_wait().unwrap().is_none(), "it lives");
         child.kill().unwrap();
         child.wait().unwrap();

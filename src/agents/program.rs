@@ -38,6 +38,9 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Whose time is over is asked to end, and killed so much later: it may have something to take back.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What is killed is gone by then, or nobody can say when.
+const BURIAL: Duration = Duration::from_secs(5);
+
 /// How often it is looked whether all of them have ended.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -143,7 +146,7 @@ impl Program<'_> {
                 Err(error) => Err(format!("it cannot be run: {error}; look at its first line")),
             },
         });
-        let (mut group, mut child, _mark) = started.await.map_err(|error| error.to_string())??;
+        let (mut group, mut child, mark) = started.await.map_err(|error| error.to_string())??;
         let limit = Duration::from_micros(self.limit.as_micros());
         let ended = timeout(limit, listen(&mut child, &mut receiver, sink)).await;
         let Ok(status) = ended else {
@@ -156,8 +159,12 @@ impl Program<'_> {
             };
             let _ = timeout(GRACE, over).await;
             drop(group);
-            // It is killed: that is a matter of moments.
-            let _ = child.wait().await;
+            // It is killed: that is a matter of moments, unless it waits in the kernel for what does not come.
+            if timeout(BURIAL, child.wait()).await.is_err()
+                && let Some(mark) = mark
+            {
+                mark.stay();
+            }
             return Ok(Ended::Late);
         };
         group.0 = None;

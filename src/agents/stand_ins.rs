@@ -1,5 +1,5 @@
 //! Programs of Pacemaker and Heartbeat that agents call: this program answers in their names, where it can, and says clearly
-//! where it cannot. They stand in a folder of their own, first on the path of every agent and on nobody else's.
+//! where it cannot. They stand in a folder of the supervisor's, first on the path of its agents and on nobody else's.
 
 use std::fs;
 use std::io;
@@ -7,11 +7,6 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use nix::sys::utsname::uname;
-
-use super::call::OCF_MARKS;
-
-/// Below the folder in which agents keep their marks.
-pub(super) const FOLDER: &str = "/run/resource-agents/systole";
 
 const NAMES: [&str; 7] =
     ["ha_logger", "crm_node", "crm_master", "crm_attribute", "attrd_updater", "crm_resource", "crm_mon"];
@@ -30,19 +25,15 @@ pub struct Said {
     pub code: u8,
 }
 
-/// Makes what every agent expects to find: the folder for its marks, and these names.
-pub fn prepare() -> io::Result<()> {
-    fs::create_dir_all(OCF_MARKS)?;
-    fs::create_dir_all(FOLDER)?;
+/// Puts these names into a folder, as links to this program.
+pub(super) fn place(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
     let program = std::env::current_exe()?;
     for name in NAMES {
-        let (place, new) = (Path::new(FOLDER).join(name), Path::new(FOLDER).join(format!("{name}.new")));
-        if fs::read_link(&place).is_ok_and(|target| target == program) {
-            continue;
-        }
+        let new = folder.join(format!("{name}.new"));
         let _ = fs::remove_file(&new);
         symlink(&program, &new)?;
-        fs::rename(&new, &place)?;
+        fs::rename(&new, folder.join(name))?;
     }
     Ok(())
 }
@@ -57,14 +48,18 @@ pub fn answer(name: &str, args: &[String]) -> Option<Said> {
     Some(match name {
         "ha_logger" => told(message(args)),
         "crm_node" if has(&["-n", "--name"]) => told(format!("{}\n", this_machine())),
-        // What weighs for a promotion, which nobody is: there is nothing to keep.
-        "crm_master" | "crm_attribute" | "attrd_updater" if !has(&["-G", "--query", "-Q", "--get-value"]) => {
-            told(String::new())
-        }
         "crm_master" | "crm_attribute" | "attrd_updater" => {
-            let complaint =
-                format!("{name}: systole keeps no attributes of nodes: there is none to ask for\n");
-            Said { text: String::new(), complaint, code: NO_SUCH }
+            // For two of them `-Q` means to be quiet.
+            let is_question =
+                has(&["-G", "--query", "--get-value"]) || name == "attrd_updater" && has(&["-Q"]);
+            if is_question {
+                let complaint =
+                    format!("{name}: systole keeps no attributes of nodes: there is none to ask for\n");
+                Said { text: String::new(), complaint, code: NO_SUCH }
+            } else {
+                // What weighs for a promotion, which nobody is given: there is nothing to keep.
+                told(String::new())
+            }
         }
         _ => {
             let complaint =
@@ -104,7 +99,8 @@ mod tests {
         let log = said("ha_logger", &["-t", "pen[7]", "-D", "ha-debug", "it", "runs"]).unwrap();
         assert_eq!((log.text.as_str(), log.code), ("it runs\n", 0));
         assert_eq!(said("crm_node", &["-n"]).unwrap().text, format!("{}\n", this_machine()));
-        assert_eq!(said("crm_master", &["-l", "reboot", "-v", "10"]).unwrap().code, 0);
+        assert_eq!(said("crm_master", &["-Q", "-l", "reboot", "-v", "10"]).unwrap().code, 0);
+        assert_eq!(said("attrd_updater", &["-n", "load", "-Q"]).unwrap().code, 6);
         let asked = said("crm_attribute", &["-n", "load", "-G"]).unwrap();
         assert!(asked.code == 6 && asked.complaint.contains("keeps no attributes"), "{asked:?}");
         let other = said("crm_mon", &["--as-xml"]).unwrap();

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::sleep;
 
@@ -31,8 +33,8 @@ use super::call::{Answer, Asked, Call, Given, NOT_INSTALLED};
 use super::conform::describe;
 use super::fence::switch_off;
 use super::find::{Agent, Class, find};
-use super::mark;
 use super::metadata::MetaData;
+use super::{mark, stand_ins};
 
 /// Where it is asked, in the run directory.
 pub const SOCKET_NAME: &str = "agents.sock";
@@ -40,6 +42,12 @@ const NEW_NAME: &str = "agents.sock.new";
 const LOCK_NAME: &str = "agents.lock";
 /// What is under way is noted there.
 const MARKS: &str = "agents";
+/// What stands in for programs that agents call.
+const STAND_INS: &str = "agents.bin";
+/// How often it is looked whether it is needed.
+const LOOK: Duration = Duration::from_secs(1);
+/// An error of the machine passes, or does not; it is not tried again at once.
+const LATER: Duration = Duration::from_millis(100);
 
 /// So many lines of agents wait for a daemon that does not read them; more are not told.
 const WAITING: usize = 256;
@@ -79,6 +87,14 @@ pub enum Errand {
 }
 
 impl Errand {
+    /// The number that tells it from others about the same.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Agent { ticket, .. } => ticket.generation,
+            Self::Fence { generation, .. } => *generation,
+        }
+    }
+
     /// What it is about: of two with the same the later waits for the earlier.
     pub fn about(&self) -> String {
         match self {
@@ -129,6 +145,7 @@ pub enum Word {
 pub struct Supervisor {
     listener: UnixListener,
     marks: PathBuf,
+    stand_ins: PathBuf,
     /// Keeps a second one away.
     _lock: Flock<File>,
 }
@@ -148,9 +165,9 @@ pub async fn listen(run_dir: &Path) -> io::Result<Option<Supervisor>> {
     };
     let marks = run_dir.join(MARKS);
     fs::create_dir_all(&marks)?;
-    if let [stays, ..] = mark::end_all(&marks).await.as_slice() {
-        return Err(io::Error::other(format!("an agent that was running for {stays} cannot be killed")));
-    }
+    mark::end_all(&marks).await;
+    let stand_ins = run_dir.join(STAND_INS);
+    stand_ins::place(&stand_ins)?;
     let (new, path) = (run_dir.join(NEW_NAME), run_dir.join(SOCKET_NAME));
     // Whatever is there is ours: only the holder of the lock writes it.
     let _ = fs::remove_file(&new);
@@ -158,32 +175,53 @@ pub async fn listen(run_dir: &Path) -> io::Result<Option<Supervisor>> {
     // Whoever may write to it is root here.
     fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
     fs::rename(&new, &path)?;
-    Ok(Some(Supervisor { listener, marks, _lock: lock }))
+    Ok(Some(Supervisor { listener, marks, stand_ins, _lock: lock }))
 }
 
 /// Serves whoever connects, until nobody has needed it for so long. Where it plays, no agent is run, and what it would do is
 /// taken for done.
 pub async fn serve(supervisor: Supervisor, idle: Duration, plays: bool) -> io::Result<()> {
-    let Supervisor { listener, marks, _lock } = supervisor;
-    let played = plays.then(Mutex::default);
-    let shop = Arc::new(Shop { marks, played, turns: Mutex::default(), described: Mutex::default() });
+    let Supervisor { listener, marks, stand_ins, _lock } = supervisor;
+    let shop = Arc::new(Shop {
+        marks,
+        stand_ins,
+        played: plays.then(Mutex::default),
+        closing: AtomicBool::new(false),
+        under_way: Arc::default(),
+        turns: Mutex::default(),
+        described: Mutex::default(),
+        never_ran: Mutex::default(),
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                tokio::spawn(attend(accepted?.0, Arc::clone(&shop)));
-            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(tokio::spawn(attend(stream, Arc::clone(&shop)))),
+                Err(_) => sleep(LATER).await,
+            },
             () = unneeded(&shop, idle) => return Ok(()),
+            _ = terminate.recv() => break,
         }
     }
+    // What is under way is brought to its end; what waits is asked of the next one.
+    shop.closing.store(true, Ordering::Relaxed);
+    while Arc::strong_count(&shop.under_way) > 1 {
+        sleep(LATER).await;
+    }
+    Ok(())
 }
 
-/// Until nobody has had a hand on it for so long: each guest and each errand has one.
+/// Until nobody has had a hand on it for so long: each guest and each errand has one. Nobody comes any more where its place
+/// is gone, as that of a lab is.
 async fn unneeded(shop: &Arc<Shop>, idle: Duration) {
-    let (look, mut spare) = (idle / 4, Duration::ZERO);
+    let mut spare = Duration::ZERO;
     while spare < idle {
-        sleep(look).await;
+        sleep(LOOK).await;
         let is_spare = Arc::strong_count(shop) == 1;
-        spare = if is_spare { spare + look } else { Duration::ZERO };
+        spare = if is_spare { spare + LOOK } else { Duration::ZERO };
+        if is_spare && !shop.marks.exists() {
+            return;
+        }
     }
 }
 
@@ -212,7 +250,11 @@ async fn take_errands(read: OwnedReadHalf, tell: Sender<Word>, shop: Arc<Shop>) 
         // Whoever speaks otherwise is of another version, and is left.
         let Ok(errand) = serde_json::from_str::<Errand>(&line) else { return };
         let (shop, tell) = (Arc::clone(&shop), tell.clone());
-        tokio::spawn(async move { shop.carry_out(errand, &tell).await });
+        let under_way = Arc::clone(&shop.under_way);
+        tokio::spawn(async move {
+            shop.carry_out(errand, &tell).await;
+            drop(under_way);
+        });
     }
 }
 
@@ -220,14 +262,21 @@ async fn take_errands(read: OwnedReadHalf, tell: Sender<Word>, shop: Arc<Shop>) 
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// What an agent says of itself, if it does, and when its file was last changed.
-type Described = (Option<SystemTime>, Option<MetaData>);
+type Described = (Option<SystemTime>, MetaData);
 
 struct Shop {
     marks: PathBuf,
+    stand_ins: PathBuf,
     /// What runs, where nothing is really run.
     played: Option<Mutex<BTreeSet<String>>>,
+    /// Nothing is begun any more.
+    closing: AtomicBool,
+    /// Each errand has a hand on it.
+    under_way: Arc<()>,
     turns: Mutex<BTreeMap<String, Turn>>,
     described: Mutex<BTreeMap<PathBuf, Described>>,
+    /// Whose start could not even be tried.
+    never_ran: Mutex<BTreeSet<String>>,
 }
 
 impl Shop {
@@ -237,9 +286,20 @@ impl Shop {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(turns.entry(about.clone()).or_default())
         };
-        let held = turn.lock().await;
-        if tell.is_closed() {
+        let held = match &errand {
+            Errand::Agent { .. } => turn.lock().await,
+            // Whoever must wait for that asks again, if he still needs it: an old order must not reach a healthy node.
+            Errand::Fence { .. } => match turn.try_lock() {
+                Ok(held) => held,
+                Err(_) => return answer_at_once(errand, "it is being switched off already", tell).await,
+            },
+        };
+        if tell.is_closed() || self.closing.load(Ordering::Relaxed) {
             return;
+        }
+        if mark::runs(&self.marks.join(&about)) {
+            let why = "an earlier action of it cannot be killed: it waits in the kernel, such as for a disk";
+            return answer_at_once(errand, why, tell).await;
         }
         let mut lines = 0;
         let mut say = |line| {
@@ -252,17 +312,20 @@ impl Shop {
         let word = match errand {
             Errand::Agent { ticket, instance, action, resource } => {
                 if let Some(delay) = resource.start_delay.filter(|_| action == Action::Start) {
-                    sleep(Duration::from_micros(delay.as_micros())).await;
+                    tokio::select! {
+                        () = sleep(Duration::from_micros(delay.as_micros())) => {}
+                        // Whoever wanted that has gone.
+                        () = tell.closed() => return,
+                    }
                 }
-                let Answer { outcome, why } = match &self.played {
+                let answer = match &self.played {
                     Some(played) => play(played, &instance, action),
                     None => match self.call(&instance, action, &resource).await {
                         Ok(call) => call.carry_out(&mut say).await,
-                        Err(why) => {
-                            Answer { outcome: Outcome::Failed { code: NOT_INSTALLED }, why: Some(why) }
-                        }
+                        Err(why) => Answer::not_run(NOT_INSTALLED, why),
                     },
                 };
+                let Answer { outcome, why, .. } = self.weigh(&instance, action, answer);
                 Word::Done { about: instance, ticket, outcome, why }
             }
             Errand::Fence { generation, node, name, devices } => {
@@ -279,6 +342,27 @@ impl Shop {
             let _ = tell.try_send(Word::Line { about, line });
         }
         let _ = tell.send(word).await;
+    }
+
+    /// A look for what is not installed finds nothing. And what could not even be started need not be stopped: else a node
+    /// that lacks an agent would say of itself that it may run what it never ran.
+    fn weigh(&self, instance: &str, action: Action, answer: Answer) -> Answer {
+        let mut never_ran = self.never_ran.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_missing = answer.outcome == Outcome::Failed { code: NOT_INSTALLED };
+        let outcome = match action {
+            Action::Probe if is_missing => Outcome::NotRunning,
+            Action::Stop if (is_missing || !answer.ran) && never_ran.contains(instance) => Outcome::Done,
+            Action::Start if is_missing || !answer.ran => {
+                never_ran.insert(instance.to_owned());
+                answer.outcome
+            }
+            Action::Start => {
+                never_ran.remove(instance);
+                answer.outcome
+            }
+            Action::Probe | Action::Monitor | Action::Stop => answer.outcome,
+        };
+        Answer { outcome, ..answer }
     }
 
     async fn call(&self, instance: &str, action: Action, resource: &Resource) -> Result<Call, String> {
@@ -299,6 +383,7 @@ impl Shop {
         };
         let mut call = Call::new(&agent, asked, &given, instance, limit)?;
         call.mark = Some(self.marks.join(instance));
+        call.with_stand_ins(&self.stand_ins);
         Ok(call)
     }
 
@@ -315,14 +400,24 @@ impl Shop {
         let data = match known {
             Some(data) => data,
             None => {
-                let data = describe(agent).await.ok();
+                let data = describe(agent).await.ok()?;
                 let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
                 described.insert(agent.path.clone(), (changed, data.clone()));
                 data
             }
         };
-        data?.timeout(asked.name())
+        data.timeout(asked.name())
     }
+}
+
+/// Nothing is done, for this reason.
+async fn answer_at_once(errand: Errand, why: &str, tell: &Sender<Word>) {
+    let (about, why) = (errand.about(), Some(why.to_owned()));
+    let word = match errand {
+        Errand::Agent { ticket, .. } => Word::Done { about, ticket, outcome: Outcome::TimedOut, why },
+        Errand::Fence { generation, node, .. } => Word::Fenced { about, generation, node, why },
+    };
+    let _ = tell.send(word).await;
 }
 
 /// What an agent without a fault would answer.
@@ -340,5 +435,5 @@ fn play(played: &Mutex<BTreeSet<String>>, instance: &str, action: Action) -> Ans
         Action::Probe | Action::Monitor if runs.contains(instance) => Outcome::Done,
         Action::Probe | Action::Monitor => Outcome::NotRunning,
     };
-    Answer { outcome, why: None }
+    Answer { outcome, why: None, ran: true }
 }

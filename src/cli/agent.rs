@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::agents::call::{Asked, Call, Given};
+use crate::agents::call::{Asked, Call, Given, OCF_MARKS};
 use crate::agents::conform::{Ruling, Trial, describe};
 use crate::agents::metadata::{Advice, MetaData, Parameter, duration};
-use crate::agents::{Agent as Program, Class, Found, find, shelves, stand_ins};
+use crate::agents::{Agent as Program, Class, Found, find, shelves};
 use crate::cluster::Outcome;
 use crate::time::Span;
 
@@ -64,6 +64,9 @@ enum What {
         /// Kill it after so long, such as 30s; by default after what the agent itself advises
         #[arg(long, value_name = "TIME", value_parser = limit)]
         timeout: Option<Span>,
+        /// For which resource: RESOURCE@GROUP is one that the daemon runs
+        #[arg(long, value_name = "NAME", default_value = "by-hand")]
+        instance: String,
     },
     /// Try whether an agent keeps to the rules: it is started, stopped and killed, several times
     Test {
@@ -97,9 +100,9 @@ impl Agent {
                 Ok(())
             }
             What::Info { name, json } => info(&found(name)?, *json),
-            What::Run { name, action, given, timeout } => {
+            What::Run { name, action, given, timeout, instance } => {
                 let agent = program(name)?;
-                run(&agent, action, &read(&agent.class, given)?, *timeout)
+                run(&agent, action, &read(&agent.class, given)?, instance, *timeout)
             }
             What::Test { name, given } => {
                 let agent = program(name)?;
@@ -292,9 +295,15 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     built.map_err(|error| Failure::Unusable(format!("no program can be run: {error}")))
 }
 
-fn run(agent: &Program, action: &str, given: &Given, limit: Option<Span>) -> Result<(), Failure> {
-    // Who may not make that runs agents that say so better.
-    let _ = stand_ins::prepare();
+fn run(
+    agent: &Program,
+    action: &str,
+    given: &Given,
+    instance: &str,
+    limit: Option<Span>,
+) -> Result<(), Failure> {
+    // Agents keep their marks there. Who may not make it runs agents that say so better.
+    let _ = fs::create_dir_all(OCF_MARKS);
     let runtime = runtime()?;
     let asked = Asked::named(action);
     let limit = match (limit, &agent.class) {
@@ -305,7 +314,7 @@ fn run(agent: &Program, action: &str, given: &Given, limit: Option<Span>) -> Res
         }
         (None, _) => None,
     };
-    let call = Call::new(agent, asked, given, "by-hand", limit).map_err(Failure::Unusable)?;
+    let call = Call::new(agent, asked, given, instance, limit).map_err(Failure::Unusable)?;
     let answer = runtime.block_on(call.carry_out(|line| say(&format!("{line}\n"))));
     let why = answer.why.map(|why| format!(": {why}")).unwrap_or_default();
     match (answer.outcome, asked) {
@@ -323,8 +332,8 @@ fn run(agent: &Program, action: &str, given: &Given, limit: Option<Span>) -> Res
 }
 
 fn test(agent: &Program, given: &Given) -> Result<(), Failure> {
-    // Who may not make that runs agents that say so better.
-    let _ = stand_ins::prepare();
+    // Agents keep their marks there. Who may not make it runs agents that say so better.
+    let _ = fs::create_dir_all(OCF_MARKS);
     say(&format!("{agent}  {}\n", agent.path.display()));
     let tell = |ruling: &Ruling| match &ruling.broken {
         None => say(&format!("  kept    {}\n", ruling.rule)),

@@ -1,6 +1,6 @@
 //! `systole run`: the daemon, in the foreground.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +9,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
 use super::check::DEFAULT_PATH;
-use super::terminal::wants_colour;
 use crate::config::LoadError;
 use crate::daemon::{self, Options, RunError};
 
@@ -67,7 +66,8 @@ fn log_to_stderr() {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(wants_colour(io::stderr().is_terminal()))
+        // A log has no colours, also on a terminal.
+        .with_ansi(false)
         .with_target(false);
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         log.without_time().init();

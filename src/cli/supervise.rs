@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::agents::{stand_ins, supervisor};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::agents::call::OCF_MARKS;
+use crate::agents::supervisor;
+use crate::daemon::abort_on_panic;
 
 use super::failure::Failure;
 
@@ -32,12 +36,19 @@ impl Supervise {
                 "agents cannot be run from {place}: {error}\nlook who owns that directory"
             ))
         };
-        // Who may not make that runs agents that say so better.
-        let _ = stand_ins::prepare();
+        // An errand that was lost with a panic would never be answered; the next supervisor is asked again.
+        abort_on_panic();
+        // Each agent is some files. And what starts from here starts at the root.
+        if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+        }
+        let _ = std::env::set_current_dir("/");
+        // Agents keep their marks there. Who may not make it runs agents that say so better.
+        let _ = std::fs::create_dir_all(OCF_MARKS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let serve = async {
             let Some(supervisor) = supervisor::listen(&self.run_dir).await? else { return Ok(()) };
-            supervisor::serve(supervisor, Duration::from_secs(self.idle), self.play).await
+            supervisor::serve(supervisor, Duration::from_secs(self.idle.max(1)), self.play).await
         };
         runtime.block_on(serve).map_err(failed)
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,20 +17,29 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::agents::supervisor::{Errand, SOCKET_NAME, Word};
-use crate::cluster::Input;
+use crate::cluster::{Action, Input, Outcome};
+use crate::time::Span;
 
 use super::beats::Told;
+use super::clock;
 use super::desk::Said;
 use super::mailbox::Mailbox;
 use super::systemd;
 
 /// Between two tries to reach the supervisor.
 const AGAIN: Duration = Duration::from_millis(50);
-/// After so many in vain it is started once more, and that is an alarm.
-const PATIENCE: usize = 40;
+/// After so many in vain it is started once more.
+const START_AGAIN: usize = 40;
+/// After so many it is an alarm: a machine that boots may take its time.
+const PATIENCE: usize = 200;
+/// So many connections on which no word came, and it is an alarm, too.
+const STRANGE: u32 = 5;
+/// What was asked for so long ago may not be wanted any more.
+const STALE: Span = Span::seconds(10);
 
-/// systemd's unit of it.
+/// systemd's unit of it, and the only directory that this serves.
 const UNIT: &str = "systole-agents.service";
+const UNITS_RUN_DIR: &str = "/run/systole";
 
 /// Where the supervisor is found, and how it is started.
 #[derive(Clone, Debug)]
@@ -54,7 +63,8 @@ impl Agents {
         to_desk: Mailbox<Said>,
     ) -> Self {
         let (errands, inbox) = mpsc::unbounded_channel();
-        let way = Way { supervisor: supervisor.clone(), to_beats, to_desk, open: BTreeMap::new() };
+        let way =
+            Way { supervisor: supervisor.clone(), to_beats, to_desk, open: BTreeMap::new(), is_new: true };
         tokio::spawn(way.run(are_needed, inbox));
         Self { errands }
     }
@@ -71,8 +81,10 @@ struct Way {
     supervisor: Supervisor,
     to_beats: Mailbox<Told>,
     to_desk: Mailbox<Said>,
-    /// What is not answered yet: the latest about each thing.
-    open: BTreeMap<String, Errand>,
+    /// What is not answered yet: the latest about each thing, and when it was asked for.
+    open: BTreeMap<String, (Errand, Span)>,
+    /// This connection has not brought a word yet.
+    is_new: bool,
 }
 
 impl Way {
@@ -81,18 +93,51 @@ impl Way {
             let Some(errand) = inbox.recv().await else { return };
             self.note(errand);
         }
+        let mut in_vain = 0;
         // From now on it is held on to: one that is there when the machine shuts down need not be started then.
         while !inbox.is_closed() {
             let (read, mut write) = self.connect().await.into_split();
+            self.give_up_what_is_old();
+            if self.open.is_empty() {
+                self.to_desk.post(Said::Supervisor(None));
+            }
             let mut words = BufReader::new(read).lines();
+            self.is_new = true;
             let lost = self.talk(&mut words, &mut write, &mut inbox).await;
+            in_vain = if self.is_new { in_vain + 1 } else { 0 };
             warn!("the agents' supervisor is gone ({lost}); what it was doing is asked again");
-            sleep(AGAIN).await;
+            if in_vain == STRANGE {
+                self.to_desk.post(Said::Supervisor(Some(format!(
+                    "no agent can be run: the supervisor does not answer ({lost}); it may be of another version: systemctl restart {UNIT}"
+                ))));
+            }
+            sleep(AGAIN * 2_u32.pow(in_vain.min(5))).await;
         }
     }
 
     fn note(&mut self, errand: Errand) {
-        self.open.insert(errand.about(), errand);
+        self.open.insert(errand.about(), (errand, clock::now().boot));
+    }
+
+    /// A node may have come back meanwhile, and a lease may be over: the core asks again for what it still wants. Stops and
+    /// looks do no harm at any time.
+    fn give_up_what_is_old(&mut self) {
+        let now = clock::now().boot;
+        let to_beats = &self.to_beats;
+        self.open.retain(|_, (errand, at)| {
+            let input = match errand {
+                _ if now - *at < STALE => return true,
+                Errand::Fence { generation, node, .. } => {
+                    Input::Fenced { generation: *generation, node: *node, off: false }
+                }
+                Errand::Agent { ticket, action: Action::Start, .. } => {
+                    Input::AgentDone { ticket: *ticket, outcome: Outcome::TimedOut }
+                }
+                Errand::Agent { action: Action::Stop | Action::Monitor | Action::Probe, .. } => return true,
+            };
+            to_beats.post(Told::Input(input));
+            false
+        });
     }
 
     /// Until there is one.
@@ -102,20 +147,21 @@ impl Way {
         let mut tries = 0_usize;
         loop {
             match UnixStream::connect(&path).await {
-                Ok(stream) => {
-                    self.to_desk.post(Said::Supervisor(None));
-                    return stream;
-                }
+                Ok(stream) => return stream,
                 Err(error) if tries > 0 && tries.is_multiple_of(PATIENCE) => {
                     let place = path.display();
+                    let why = if self.is_unit() {
+                        format!("journalctl -u {UNIT}")
+                    } else {
+                        format!("systole supervise --run-dir {}", run_dir.display())
+                    };
                     self.to_desk.post(Said::Supervisor(Some(format!(
-                        "no agent can be run: nobody listens at {place} ({error}); see why with: systole supervise --run-dir {}",
-                        run_dir.display()
+                        "no agent can be run: nobody listens at {place} ({error}); see why with: {why}"
                     ))));
                 }
                 Err(_) => {}
             }
-            if tries.is_multiple_of(PATIENCE)
+            if tries.is_multiple_of(START_AGAIN)
                 && let Err(error) = self.start()
             {
                 warn!("the agents' supervisor cannot be started: {error}");
@@ -128,7 +174,7 @@ impl Way {
     /// Outside of this daemon's sandbox, and so that it is not ended with it.
     fn start(&self) -> io::Result<()> {
         let Supervisor { run_dir, plays } = &self.supervisor;
-        let mut command = if systemd::is_unit() && !plays {
+        let mut command = if self.is_unit() {
             let mut command = Command::new("systemctl");
             command.args(["start", "--no-block", UNIT]);
             command
@@ -138,7 +184,13 @@ impl Way {
             command.args(plays.then_some("--play"));
             command
         };
-        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map(drop)
+        command.stdin(Stdio::null()).stdout(Stdio::null()).current_dir("/").spawn().map(drop)
+    }
+
+    /// Whether systemd runs it.
+    fn is_unit(&self) -> bool {
+        let Supervisor { run_dir, plays } = &self.supervisor;
+        systemd::is_unit() && !plays && run_dir == Path::new(UNITS_RUN_DIR)
     }
 
     async fn talk(
@@ -147,7 +199,7 @@ impl Way {
         write: &mut OwnedWriteHalf,
         inbox: &mut UnboundedReceiver<Errand>,
     ) -> String {
-        for errand in self.open.values() {
+        for (errand, _) in self.open.values() {
             if let Err(error) = send(write, errand).await {
                 return error.to_string();
             }
@@ -164,7 +216,12 @@ impl Way {
                 }
                 word = words.next_line() => match word {
                     Ok(Some(word)) => match serde_json::from_str(&word) {
-                        Ok(word) => self.hear(word),
+                        Ok(word) => {
+                            if std::mem::take(&mut self.is_new) {
+                                self.to_desk.post(Said::Supervisor(None));
+                            }
+                            self.hear(word);
+                        }
                         Err(error) => return format!("it is of another version: {error}"),
                     },
                     Ok(None) => return "it closed the connection".to_owned(),
@@ -178,22 +235,20 @@ impl Way {
         match word {
             Word::Line { about, line } => info!("{about}: {line}"),
             Word::Done { about, ticket, outcome, why } => {
-                let is_it = |errand: &Errand| matches!(errand, Errand::Agent { ticket: asked, .. } if *asked == ticket);
-                self.strike(&about, is_it, why);
+                self.strike(&about, ticket.generation, why);
                 self.to_beats.post(Told::Input(Input::AgentDone { ticket, outcome }));
             }
             Word::Fenced { about, generation, node, why } => {
-                let is_it = |errand: &Errand| matches!(errand, Errand::Fence { generation: asked, .. } if *asked == generation);
                 let off = why.is_none();
-                self.strike(&about, is_it, why);
+                self.strike(&about, generation, why);
                 self.to_beats.post(Told::Input(Input::Fenced { generation, node, off }));
             }
         }
     }
 
     /// It is answered, unless that was the answer to an older one.
-    fn strike(&mut self, about: &str, is_it: impl Fn(&Errand) -> bool, why: Option<String>) {
-        if self.open.get(about).is_some_and(is_it) {
+    fn strike(&mut self, about: &str, generation: u64, why: Option<String>) {
+        if self.open.get(about).is_some_and(|(errand, _)| errand.generation() == generation) {
             self.open.remove(about);
             if let Some(why) = why {
                 warn!("{about}: {why}");

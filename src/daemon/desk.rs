@@ -134,6 +134,8 @@ impl Desk for Handle {
 /// The thread with what it owns.
 pub(super) struct OrdinaryThread {
     pub(super) config_path: PathBuf,
+    /// Which one this is.
+    pub(super) node: NodeId,
     pub(super) config: Arc<Config>,
     /// The same with the groups of earlier configurations: what is stopped after a reload has a name, too.
     pub(super) names: Arc<Config>,
@@ -240,11 +242,10 @@ impl OrdinaryThread {
             Said::Alarm(what) => self.alarm(what.clone(), what),
             Said::Note(what) => info!("{what}"),
             Said::Run { ticket, action, resource } => {
-                let words = Words::new(&self.names);
-                let (group, name) =
-                    (words.group(ticket.group), words.resource(ticket.group, ticket.resource));
-                // No name holds an `@`, so no two resources have one.
-                let instance = format!("{name}@{group}");
+                // Its own name: the configuration may have another resource in its place by now. No group's name holds an
+                // `@`, so no two have one.
+                let group = Words::new(&self.names).group(ticket.group);
+                let instance = format!("{}@{group}", resource.name);
                 agents.ask(Errand::Agent { ticket, instance, action, resource });
             }
             Said::Fence { generation, node } => {
@@ -445,7 +446,7 @@ impl OrdinaryThread {
         for line in super::changes(&self.config, &config) {
             info!("reload: {line}");
         }
-        for line in machine::remarks(&config, Path::new("/")) {
+        for line in machine::remarks(&config, Some(self.node), Path::new("/")) {
             warn!("{line}");
         }
         let mut names = config.clone();

@@ -1,6 +1,6 @@
-//! What of this machine does not go with the configuration: agents and fence agents that are not there, the programs of `[notify]` and
-//! `[track.NAME]`, and units that systemd would start by itself. It is seen from files alone and asked of nobody, so that it
-//! can be said of an image that does not run, and by an ordinary user.
+//! What of this machine does not go with the configuration: agents and fence agents that are not there, the programs of
+//! `[notify]` and `[track.NAME]`, and units that systemd would start by itself. It is seen from files alone and asked of
+//! nobody, so that it can be said of an image that does not run, and by an ordinary user.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::agents::trust::fault;
 use crate::agents::{Class, fence_fault, find};
-use crate::config::{Config, Resource, Tracked};
+use crate::config::{Config, Group, Resource, Tracked};
+use crate::types::NodeId;
 
 /// Where systemd finds units, the strongest first: systemd.unit(5). What is made for one boot under /run is left out.
 const UNITS: [&str; 4] =
@@ -23,8 +24,9 @@ const STARTERS: [&str; 4] = ["service", "socket", "timer", "path"];
 /// Where the scripts of /etc/init.d are named that are run at a start of the machine.
 const RUN_LEVELS: [&str; 5] = ["etc/rcS.d", "etc/rc2.d", "etc/rc3.d", "etc/rc4.d", "etc/rc5.d"];
 
-/// Whole sentences, each with what to do. `root` is `/`, or where an image is mounted.
-pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
+/// Whole sentences, each with what to do. Which node it is counts where that is known. `root` is `/`, or where an image is
+/// mounted.
+pub fn remarks(config: &Config, node: Option<NodeId>, root: &Path) -> Vec<String> {
     let mut said: Vec<String> = Vec::new();
     if let Some(notify) = &config.notify {
         said.extend(fault(&notify.program, root).map(|fault| format!("nothing is told of events: {fault}")));
@@ -36,7 +38,7 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
             );
         }
     }
-    for group in config.groups.values() {
+    for group in config.groups.values().filter(|group| may_own(config, group, node)) {
         let faults: BTreeSet<String> =
             group.resources.iter().filter_map(|resource| agent_fault(resource, root)).collect();
         said.extend(faults.iter().map(|fault| format!("{} cannot run: {fault}", group.name)));
@@ -54,6 +56,14 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
     let units = Units { root, enabled: enabled(root) };
     said.extend(names.iter().flat_map(|name| units.remark(name)));
     said
+}
+
+/// Whether this machine may be asked to run a group.
+fn may_own(config: &Config, group: &Group, node: Option<NodeId>) -> bool {
+    node.is_none_or(|node| {
+        let is_arbiter = config.nodes.get(&node).is_some_and(|node| node.arbiter);
+        !is_arbiter && (group.only.is_empty() || group.only.contains(&node))
+    })
 }
 
 /// Why the agent of a resource cannot be run here.
@@ -195,7 +205,7 @@ mod tests {
 
     /// Without what is said of agents that are not there.
     fn of_units(config: &Config, root: &Path) -> Vec<String> {
-        let said = remarks(config, root).into_iter();
+        let said = remarks(config, None, root).into_iter();
         said.filter(|remark| !remark.contains(" cannot run: ")).collect()
     }
 
@@ -203,7 +213,7 @@ mod tests {
     fn an_agent_that_is_not_there_or_that_others_may_change_is_named_with_its_group() {
         let image = tempfile::tempdir().unwrap();
         let config = config(&["ocf:systole:pen"], "");
-        let said = remarks(&config, image.path());
+        let said = remarks(&config, None, image.path());
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(
             said[0].starts_with("web cannot run: there is no agent ocf:systole:pen on this machine"),
@@ -213,10 +223,10 @@ mod tests {
         fs::create_dir_all(agent.parent().unwrap()).unwrap();
         fs::write(&agent, "#!/bin/sh\n").unwrap();
         fs::set_permissions(&agent, PermissionsExt::from_mode(0o777)).unwrap();
-        let said = remarks(&config, image.path());
+        let said = remarks(&config, None, image.path());
         assert!(said[0].contains("pen can be changed by others (mode 777"), "{said:?}");
         fs::set_permissions(&agent, PermissionsExt::from_mode(0o755)).unwrap();
-        assert_eq!(remarks(&config, image.path()), [""; 0]);
+        assert_eq!(remarks(&config, None, image.path()), [""; 0]);
     }
 
     #[test]
@@ -295,7 +305,7 @@ mod tests {
         let image = tempfile::tempdir().unwrap();
         let program = image.path().join("notify");
         let config = config(&[], "[notify]\nprogram = \"/notify\"\n");
-        let said = || remarks(&config, image.path()).join("\n");
+        let said = || remarks(&config, None, image.path()).join("\n");
         let mode = |mode| fs::set_permissions(&program, PermissionsExt::from_mode(mode)).unwrap();
         assert!(said().contains("/notify is not there: put it on this node"), "{}", said());
         fs::write(&program, "#!/bin/sh\n").unwrap();

@@ -147,6 +147,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let incarnation = known.places.begin_life(clock::wall_seconds())?;
     let kernel = Kernel::open(&known.config, memory.as_ref())?;
     let bad = memory.is_some().then(|| known.places.bad(&known.boot));
+    let all_names = Arc::new(with_groups_of(&known.config, memory.as_ref()));
     abort_on_panic();
     let start = Start {
         config: Arc::clone(&known.config),
@@ -176,7 +177,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         notifier,
         tracks,
         config_path: options.config.clone(),
-        names: Arc::clone(&known.config),
+        node: known.node,
+        names: all_names,
         config: known.config,
         places: known.places,
         supervisor: agents::Supervisor { run_dir: options.run_dir.clone(), plays: options.play_agents },
@@ -224,7 +226,7 @@ impl Known {
         }
         let config = Arc::new(loaded.config);
         let node = which_node(&config, options.node.as_deref())?;
-        for line in machine::remarks(&config, Path::new("/")) {
+        for line in machine::remarks(&config, Some(node), Path::new("/")) {
             warn!("{line}");
         }
         let (keys, warnings) = files::read_keys(&config.keys)?;
@@ -446,8 +448,17 @@ fn drop_aside(sockets: impl Send + 'static) {
     let _ = thread.spawn(move || drop(sockets));
 }
 
+/// Groups that an earlier daemon ran have names, too, until they are stopped.
+fn with_groups_of(config: &Config, memory: Option<&Memory>) -> Config {
+    let mut names = config.clone();
+    for (id, claim) in memory.iter().flat_map(|memory| &memory.claims) {
+        names.groups.entry(*id).or_insert_with(|| config::Group::clone(&claim.group));
+    }
+    names
+}
+
 /// A thread that is gone must take the others with it: the kernel ends the leases, and systemd starts the daemon anew.
-fn abort_on_panic() {
+pub fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);

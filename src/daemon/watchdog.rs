@@ -1,5 +1,5 @@
-//! The machine's watchdog: hardware, or the kernel, that resets it unless it is fed in time. It is fed for each beat that says
-//! that every exclusive group here rests on a lease, and for nothing else.
+//! The machine's watchdog: hardware, or the kernel, that resets it unless it is fed in time. It is fed for each beat that
+//! says that every exclusive group here rests on a lease, and for nothing else.
 //!
 //! A thread of its own feeds it, for a device may take its time. What was cooked too long ago is not served: the lease that
 //! it rested on may be over. It counts from the first meal on, when it is known what runs here, and until a clean stop; a

@@ -59,7 +59,7 @@ pub(crate) fn a_program_is_stopped_before_the_other_node_starts_it() {
 
 /// The deadtime is one within which even a busy machine starts a daemon again.
 pub(crate) fn a_daemon_that_is_started_again_leaves_its_programs_alone() {
-    let mut pair = start(8_000);
+    let mut pair = start(4_000);
     pair.stage.lab().machine_mut("lb0").unwrap().kill().unwrap();
     pair.stage.start("lb0").unwrap();
     pair.wait_until("lb0 goes on", |pair| pair.log("lb0").matches("it is known what runs here").count() == 2);
@@ -79,6 +79,57 @@ fn resource_of(pair: &mut Pair, node: &str, group: &str) -> String {
     last["state"].as_str().unwrap_or_default().to_owned()
 }
 
+/// What is stopped is what was started, whatever stands in its place by now.
+pub(crate) fn a_reload_stops_what_was_started_under_its_own_name() {
+    let mut pair = start(1_000);
+    let scale = shop().replace(
+        "[[group.shop.resource]]\nname = \"till\"",
+        &format!(
+            "[[group.shop.resource]]\nname = \"scale\"\nagent = \"{TILL}\"\nparams = {{ log = \"KEYS.log\" }}\n\
+             [[group.shop.resource]]\nname = \"till\""
+        ),
+    );
+    pair.rewrite(&Settings { more: scale.leak(), ..Settings::default() });
+    pair.order("lb1", &["reload"]);
+    pair.order("lb0", &["reload"]);
+    pair.wait_until("both run", |pair| did(pair).len() == 4);
+    let log = fs::read_to_string(pair.stage.lab().folder().join("keys.log")).unwrap();
+    let done: Vec<&str> =
+        log.lines().filter(|line| line.starts_with("runs") || line.starts_with("over")).collect();
+    let expected = ["runs lb0 till@shop", "over lb0 till@shop", "runs lb0 scale@shop", "runs lb0 till@shop"];
+    assert_eq!(done, expected);
+}
+
+/// A node on which what the agent needs is not installed has nothing to stop, and is in nobody's way: not even of what may
+/// never run twice.
+pub(crate) fn a_node_without_the_program_blocks_nobody() {
+    let text = format!(
+        "[fence.power]\nagent = \"/bin/false\"\n[group.shop]\nprefer = [\"lb1\", \"lb0\"]\nexclusive = true\n\
+         [[group.shop.resource]]\nname = \"till\"\nagent = \"{TILL}\"\n\
+         params = {{ log = \"KEYS.log\", fault = \"lb1 any missing\" }}\n"
+    );
+    let mut pair = Pair::start(&Settings { arbiter: true, more: text.leak(), ..Settings::default() });
+    pair.wait_for_word("lb0", "shop runs here");
+    assert!(asked(&mut pair).iter().any(|(word, node, _)| word == "start" && node == "lb1"), "lb1 has tried");
+    assert_eq!(did(&mut pair), said(&[("runs", "lb0")]));
+    assert_eq!(resource_of(&mut pair, "lb1", "shop"), "stopped");
+}
+
+/// What a killed daemon has begun is brought to its end before its successor's errand begins.
+pub(crate) fn two_daemons_never_have_two_agents_at_work_on_one_resource() {
+    let text = shop().replace("KEYS.log\"", "KEYS.log\", fault = \"lb1 start slow\"");
+    let mut pair = Pair::start(&Settings { more: text.leak(), deadtime_ms: 4_000, ..Settings::default() });
+    let words = |pair: &mut Pair| -> Vec<String> {
+        asked(pair).into_iter().filter(|(_, node, _)| node == "lb1").map(|(word, _, _)| word).collect()
+    };
+    pair.order("lb0", &["standby", "--wait", "0"]);
+    pair.wait_until("lb1 starts it", |pair| words(pair) == ["start"]);
+    pair.stage.lab().machine_mut("lb1").unwrap().kill().unwrap();
+    pair.stage.start("lb1").unwrap();
+    pair.wait_until("lb1 is asked for something else", |pair| words(pair).contains(&"stop".to_owned()));
+    assert_eq!(words(&mut pair)[..3], ["start", "runs", "stop"], "the start came to its end first");
+}
+
 /// Who runs agents may be killed in the middle of one.
 pub(crate) fn a_supervisor_that_is_killed_is_started_again_and_ends_what_was_under_way() {
     let text = shop().replace("KEYS.log\"", "KEYS.log\", fault = \"lb1 start stalls\"");
@@ -92,7 +143,7 @@ pub(crate) fn a_supervisor_that_is_killed_is_started_again_and_ends_what_was_und
         asked(pair).iter().filter(|(word, node, _)| word == "start" && node == "lb1").count()
     };
     pair.wait_until("lb1 starts it", |pair| starts(pair) == 1 && note.exists());
-    let agent = fs::read_to_string(&note).unwrap().split(' ').next().unwrap().to_owned();
+    let agent: u32 = fs::read_to_string(&note).unwrap().split(' ').next().unwrap().parse().unwrap();
     let supervisor = supervisor(run_dir.to_str().unwrap());
     kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
     pair.wait_for_word("lb1", "shop runs here");

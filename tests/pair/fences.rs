@@ -44,6 +44,6 @@ pub(crate) fn a_node_is_off_before_the_other_starts_what_may_never_run_twice() {
 
 fn alarms(pair: &mut Pair, node: &str) -> String {
     let output = pair.ask(node, &["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     status["alarms"].to_string()
 }
