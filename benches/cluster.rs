@@ -596,6 +596,7 @@ fn group(name: String) -> Group {
             params: BTreeMap::new(),
             warm: false,
             monitor: None,
+            start_delay: None,
             start_timeout: None,
             stop_timeout: None,
         })],

@@ -19,6 +19,7 @@ use systole::cli::lab::Lab;
 use systole::cli::maintenance::Maintenance;
 use systole::cli::move_group::Move;
 use systole::cli::online::Online;
+use systole::cli::other_names::{Meant, meant};
 use systole::cli::reexec::Reexec;
 use systole::cli::reload::Reload;
 use systole::cli::run::Run;
@@ -26,6 +27,7 @@ use systole::cli::simulate::Simulate;
 use systole::cli::standby::Standby;
 use systole::cli::status::Status;
 use systole::cli::stop::Stop;
+use systole::cli::supervise::Supervise;
 use systole::cli::takeover::Takeover;
 use systole::cli::why::Why;
 
@@ -57,6 +59,8 @@ enum Command {
     Reload(Reload),
     Reexec(Reexec),
     Stop(Stop),
+    #[command(hide = true)]
+    Supervise(Supervise),
     Key(Key),
     Agent(Agent),
     Demo(Demo),
@@ -65,7 +69,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Arguments::try_parse() {
+    let arguments: Vec<String> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let parsed = match meant(&arguments) {
+        Meant::AsItStands => Arguments::try_parse(),
+        Meant::Words(words) => Arguments::try_parse_from(words),
+        Meant::Done(code) => return code,
+    };
+    match parsed {
         Ok(Arguments { command }) => run(&command),
         Err(error) => with_tip(error).exit(),
     }
@@ -91,6 +102,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Reload(reload) => finish(reload.run()),
         Command::Reexec(reexec) => finish(reexec.run()),
         Command::Stop(stop) => finish(stop.run()),
+        Command::Supervise(supervise) => finish(supervise.run()),
         Command::Key(key) => finish(key.run()),
         Command::Agent(agent) => finish(agent.run()),
         Command::Demo(demo) => demo.run(),

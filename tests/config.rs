@@ -216,7 +216,7 @@ fn every_directive_of_heartbeat_is_in_the_reference() {
 const KEYS: &str = "haresources name keys keepalive warntime deadtime initdead arbiter interface unicast multicast \
     broadcast port ttl method ping enforce device timeout agent params nodes delay before before-tiebreak prefer only \
     failback failback-delay exclusive promise with after clones reach failure-window resource args warm monitor \
-    start-timeout stop-timeout program events";
+    start-delay start-timeout stop-timeout program events";
 
 #[test]
 fn every_key_is_in_the_reference_and_is_known() {
@@ -521,9 +521,13 @@ fn check(arguments: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn check_tells_by_its_exit_status_whether_a_configuration_can_be_used() {
-    let (code, out, err) = check(&["check", "--config", "tests/config/right/heartbeat-talk"]);
+    // Of a machine with nothing on it.
+    let image = tempfile::tempdir().unwrap();
+    let root = image.path().to_str().unwrap();
+    let (code, out, err) = check(&["check", "--config", "tests/config/right/heartbeat-talk", "--root", root]);
     assert_eq!(code, 0);
-    assert_eq!(out, "cluster linux-ha: 2 nodes, 1 link, 1 group, 3 warnings; deadtime 30s\n");
+    assert_eq!(out, "cluster linux-ha: 2 nodes, 1 link, 1 group, 5 warnings; deadtime 30s\n");
+    assert!(err.contains("on this machine 192.168.232.20 cannot run: there is no agent pen"), "{err}");
     assert!(err.contains("`lb1` is a node, not a resource: left out"), "{err}");
 
     let (code, out, err) = check(&["check", "--config", "tests/config/wrong/unknown-key.toml"]);

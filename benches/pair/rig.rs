@@ -123,7 +123,12 @@ impl Rig {
     pub(crate) fn start(&mut self, system: System, node: usize) -> Try<()> {
         let (name, config) = (NODES[node], self.config(node));
         if system.is_systole() {
-            let program = Program { path: env!("CARGO_BIN_EXE_systole").into(), config, before: Vec::new() };
+            let program = Program {
+                path: env!("CARGO_BIN_EXE_systole").into(),
+                config,
+                before: Vec::new(),
+                plays_agents: false,
+            };
             return Ok(self.lab.start(name, &program)?);
         }
         let binary = self.keepalived.as_ref().ok_or("there is no keepalived")?;

@@ -21,6 +21,8 @@ const REASON: &str = "ocf-exit-reason:";
 pub const USUAL_LIMIT: Span = Span::seconds(20);
 /// Heartbeat's scripts and init scripts advise nothing, and start whole databases.
 const LONG_LIMIT: Span = Span::seconds(60);
+/// systemd itself waits 90 s for a unit, and then ends it.
+const UNIT_LIMIT: Span = Span::seconds(100);
 
 /// What an agent is asked for: an action of OCF's, which the other classes have under names of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,44 @@ pub struct Given {
     pub params: BTreeMap<String, String>,
 }
 
+/// What stands without a name in a line of `haresources` has the names that Heartbeat's own scripts gave it, which only
+/// handed it on to an OCF agent.
+const PLACES: &[(&str, &[&str])] = &[
+    ("systole:apache", &["config"]),
+    ("systole:haproxy", &["config"]),
+    ("systole:nginx", &["config"]),
+    ("systole:mailto", &["email", "subject"]),
+    ("systole:sendarp", &["ip", "nic"]),
+    ("systole:pen", &["config"]),
+    ("heartbeat:apache", &["configfile"]),
+    ("heartbeat:AudibleAlarm", &["nodelist"]),
+    ("heartbeat:db2", &["instance", "admin"]),
+    ("heartbeat:Delay", &["startdelay"]),
+    ("heartbeat:Filesystem", &["device", "directory", "fstype", "options"]),
+    ("heartbeat:IPsrcaddr", &["ipaddress"]),
+    ("heartbeat:LVM", &["volgrpname"]),
+    ("heartbeat:MailTo", &["email", "subject"]),
+    ("heartbeat:portblock", &["protocol", "portno", "action"]),
+    ("heartbeat:Raid1", &["raidconf", "raiddev"]),
+    ("heartbeat:SendArp", &["ip", "nic"]),
+    ("heartbeat:Xinetd", &["service"]),
+];
+
+/// Everything by its name, as OCF's agents take it.
+fn by_name(agent: &Agent, provider: &str, given: &Given) -> Result<Given, String> {
+    let own = format!("{provider}:{}", agent.name);
+    let places = PLACES.iter().find(|(name, _)| *name == own).map_or(&[][..], |(_, places)| places);
+    if let Some(extra) = given.args.get(places.len()) {
+        return Err(format!(
+            "{agent} takes parameters with names, and {extra:?} has none: write NAME=VALUE; `systole agent info {agent}` lists the names"
+        ));
+    }
+    let mut params: BTreeMap<String, String> =
+        places.iter().map(|name| (*name).to_owned()).zip(given.args.iter().cloned()).collect();
+    params.extend(given.params.clone());
+    Ok(Given { args: Vec::new(), params })
+}
+
 /// One call of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -75,6 +115,8 @@ pub struct Call {
     variables: Vec<(String, String)>,
     /// Longer, and it has failed.
     pub limit: Span,
+    /// Where it is noted while it is under way.
+    pub mark: Option<PathBuf>,
     /// The question is whether it runs.
     is_look: bool,
 }
@@ -86,6 +128,15 @@ pub struct Answer {
     pub outcome: Outcome,
     /// In words, where it is no plain success.
     pub why: Option<String>,
+    /// Something was run; else it could not be.
+    pub ran: bool,
+}
+
+impl Answer {
+    /// Nothing could be run.
+    pub(super) fn not_run(code: i32, why: String) -> Self {
+        Self { outcome: Outcome::Failed { code }, why: Some(why), ran: false }
+    }
 }
 
 impl Call {
@@ -98,26 +149,27 @@ impl Call {
         limit: Option<Span>,
     ) -> Result<Self, String> {
         let is_look = matches!(asked, Asked::Monitor(_));
-        let usual = if matches!(agent.class, Class::Ocf { .. }) { USUAL_LIMIT } else { LONG_LIMIT };
+        let usual = match agent.class {
+            Class::BuiltIn | Class::Ocf { .. } => USUAL_LIMIT,
+            Class::Heartbeat | Class::Lsb => LONG_LIMIT,
+            Class::Systemd => UNIT_LIMIT,
+        };
         let mut call = Self {
             class: agent.class.clone(),
             program: agent.path.clone(),
             args: Vec::new(),
             variables: common_variables(),
             limit: limit.unwrap_or(usual),
+            mark: None,
             is_look,
         };
         let named = !given.params.is_empty();
         match &agent.class {
             Class::BuiltIn => return Err(format!("{agent} is built in: there is no program to call")),
             Class::Ocf { provider } => {
-                if let Some(first) = given.args.first() {
-                    return Err(format!(
-                        "{agent} takes parameters with names, and {first:?} has none: write NAME=VALUE; `systole agent info {agent}` lists the names"
-                    ));
-                }
+                let given = by_name(agent, provider, given)?;
                 call.args.push(asked.name().to_owned());
-                call.ocf_variables(provider, agent, asked, given, instance);
+                call.ocf_variables(provider, agent, asked, &given, instance);
             }
             Class::Heartbeat | Class::Lsb | Class::Systemd if named => {
                 return Err(format!("{agent} takes no parameters with names"));
@@ -172,6 +224,18 @@ impl Call {
         }
     }
 
+    /// First on its way it finds what stands in for Pacemaker's programs.
+    pub(super) fn with_stand_ins(&mut self, folder: &Path) {
+        let folder = folder.display();
+        for (name, value) in &mut self.variables {
+            if name == "PATH" {
+                *value = format!("{folder}:{value}");
+            }
+        }
+        // Some agents name them by their whole path.
+        self.variables.push(("HA_SBIN_DIR".to_owned(), folder.to_string()));
+    }
+
     fn systemctl(&mut self, unit: &str, asked: Asked<'_>) {
         let programs = ["/usr/bin/systemctl", "/bin/systemctl"].map(Path::new);
         self.program = programs.into_iter().find(|path| path.exists()).unwrap_or(programs[0]).to_owned();
@@ -195,21 +259,29 @@ impl Call {
         };
         match self.program().end(note).await {
             Ok(ended) => self.judge(ended, heard, reason),
-            Err(why) => Answer { outcome: Outcome::Failed { code: NOT_INSTALLED }, why: Some(why) },
+            Err(why) => Answer::not_run(NOT_PERMITTED, why),
         }
     }
 
     /// The program as it is called.
     pub fn program(&self) -> Program<'_> {
         let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        Program { path: &self.program, args: &self.args, variables, bare: true, limit: self.limit }
+        Program {
+            path: &self.program,
+            args: &self.args,
+            variables,
+            bare: true,
+            limit: self.limit,
+            input: "",
+            mark: self.mark.clone(),
+        }
     }
 
     fn judge(&self, ended: Ended, heard: Heard, reason: Option<String>) -> Answer {
         let code = match ended {
             Ended::Late => {
                 let why = format!("it took longer than {}, and was killed", self.limit);
-                return Answer { outcome: Outcome::TimedOut, why: Some(why) };
+                return Answer { outcome: Outcome::TimedOut, why: Some(why), ran: true };
             }
             // As a shell has it.
             Ended::Signal(signal) => return failed(128 + signal, format!("it was ended by signal {signal}")),
@@ -235,15 +307,17 @@ impl Call {
             }
             Outcome::TimedOut => None,
         };
-        Answer { outcome, why }
+        Answer { outcome, why, ran: true }
     }
 }
 
+/// It is there, and is not run.
+const NOT_PERMITTED: i32 = 4;
 /// The agent or something that it needs is not there.
-const NOT_INSTALLED: i32 = 5;
+pub(super) const NOT_INSTALLED: i32 = 5;
 
 fn failed(code: i32, why: String) -> Answer {
-    Answer { outcome: Outcome::Failed { code }, why: Some(why) }
+    Answer { outcome: Outcome::Failed { code }, why: Some(why), ran: true }
 }
 
 type Meaning = (Outcome, Option<&'static str>);
@@ -337,7 +411,7 @@ impl Heard {
 }
 
 /// What every agent finds in its environment.
-fn common_variables() -> Vec<(String, String)> {
+pub(super) fn common_variables() -> Vec<(String, String)> {
     [
         ("PATH", PATH),
         ("HOME", "/root"),
@@ -353,4 +427,36 @@ fn common_variables() -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(name: &str, args: &[&str]) -> Result<Call, String> {
+        let (provider, name) = name.split_once(':').unwrap();
+        let class = Class::Ocf { provider: provider.to_owned() };
+        let agent = Agent { class, name: name.to_owned(), path: PathBuf::from("/agent") };
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Call::new(&agent, Asked::Start, &Given { args, params: BTreeMap::new() }, "one@two", None)
+    }
+
+    fn value(call: &Call, name: &str) -> Option<String> {
+        call.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    #[test]
+    fn what_has_no_name_in_haresources_has_the_one_that_heartbeats_script_gave_it() {
+        let mounted = call("heartbeat:Filesystem", &["/dev/drbd0", "/srv", "ext4"]).unwrap();
+        for (name, expected) in [("device", "/dev/drbd0"), ("directory", "/srv"), ("fstype", "ext4")] {
+            assert_eq!(value(&mounted, &format!("OCF_RESKEY_{name}")).as_deref(), Some(expected));
+        }
+        assert_eq!(value(&mounted, "OCF_RESKEY_options"), None);
+        assert_eq!(mounted.args, ["start"]);
+        let web = call("systole:apache", &["/etc/web.conf"]).unwrap();
+        assert_eq!(value(&web, "OCF_RESKEY_config").as_deref(), Some("/etc/web.conf"));
+        let why = call("systole:apache", &["/etc/web.conf", "more"]).unwrap_err();
+        assert!(why.contains("\"more\" has none: write NAME=VALUE"), "{why}");
+        assert!(call("custom:thing", &["x"]).unwrap_err().contains("takes parameters with names"));
+    }
 }

@@ -31,7 +31,7 @@ const KINDS: [&str; 7] = ["service", "socket", "target", "timer", "mount", "path
 const INIT_D: &str = "/etc/init.d";
 
 /// Another word for an agent.
-const ALIASES: [(&str, &str); 1] = [("httpd", "apache")];
+const ALIASES: [(&str, &str); 3] = [("httpd", "apache"), ("MailTo", "mailto"), ("SendArp", "sendarp")];
 
 /// How an agent is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +86,9 @@ pub struct Found {
 
 /// Which agent a name means on this machine, or why there is none. `root` is `/`, or where an image is mounted.
 pub fn find(name: &str, root: &Path) -> Result<Found, String> {
+    if name.starts_with('/') {
+        return by_path(Path::new(name), root).map(|agent| Found { agent, others: Vec::new() });
+    }
     let words: Vec<&str> = name.split(':').collect();
     let mut found = match words.as_slice() {
         [bare] => candidates(bare, root),
@@ -100,6 +103,18 @@ pub fn find(name: &str, root: &Path) -> Result<Found, String> {
     }
     let agent = found.remove(0);
     Ok(Found { agent, others: found })
+}
+
+/// A script of the operator's own, which speaks as OCF's agents do, for that is what everybody writes now.
+fn by_path(path: &Path, root: &Path) -> Result<Agent, String> {
+    let word = |path: Option<&Path>| {
+        path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+    };
+    if !within(path, root).is_file() {
+        return Err(format!("there is no agent {} on this machine", path.display()));
+    }
+    let (name, provider) = (word(Some(path)), word(path.parent()));
+    Ok(Agent { class: Class::Ocf { provider }, name, path: path.to_owned() })
 }
 
 /// Everything that has this bare name, in the order of what it means.

@@ -3,7 +3,7 @@
 //! So it is started from a thread that nobody waits for, and it is ended with its whole process group when its time is
 //! over, or when nobody waits for it any more. What it writes is handed over by the line.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::time::Span;
 
+use super::mark::Mark;
 use super::trust;
 
 /// A line is cut off here.
@@ -27,12 +28,18 @@ const LINE_BYTES: usize = 500;
 /// Of what is read as a whole nothing beyond this is kept.
 const WHOLE_BYTES: usize = 1 << 20;
 
+/// A pipe takes so much although nobody reads it yet: pipe(7).
+const INPUT_BYTES: usize = 4_096;
+
 /// What the program wrote before it ended is in the pipe already, and is read at once; what it left running in the
 /// background may hold the pipe open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Whose time is over is asked to end, and killed so much later: it may have something to take back.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What is killed is gone by then, or nobody can say when.
+const BURIAL: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether all of them have ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -53,6 +60,10 @@ pub struct Program<'a> {
     pub bare: bool,
     /// Longer, and it is ended.
     pub limit: Span,
+    /// What it reads; no more than a few lines.
+    pub input: &'a str,
+    /// Where it is noted while it is under way.
+    pub mark: Option<PathBuf>,
 }
 
 /// How it ended.
@@ -119,18 +130,23 @@ impl Program<'_> {
             true => Stdio::from(output.try_clone().map_err(failed)?),
             false => Stdio::null(),
         };
-        command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let path = self.path.clone();
+        let input =
+            if self.input.is_empty() { Stdio::null() } else { whole_input(self.input).map_err(failed)? };
+        command.stdin(input).stdout(output).stderr(errors);
+        let (path, mark) = (self.path.clone(), self.mark);
         // A file system that hangs would hold up whoever starts a program from it.
         let started = spawn_blocking(move || match trust::fault(&path, Path::new("/")) {
             Some(fault) => Err(fault),
             // Killed with the group, should nobody wait for it any more at this moment.
             None => match command.spawn() {
-                Ok(child) => Ok((ProcessGroup::of(&child), child)),
+                Ok(child) => {
+                    let mark = mark.zip(child.id()).and_then(|(mark, pid)| Mark::set(&mark, pid));
+                    Ok((ProcessGroup::of(&child), child, mark))
+                }
                 Err(error) => Err(format!("it cannot be run: {error}; look at its first line")),
             },
         });
-        let (mut group, mut child) = started.await.map_err(|error| error.to_string())??;
+        let (mut group, mut child, mark) = started.await.map_err(|error| error.to_string())??;
         let limit = Duration::from_micros(self.limit.as_micros());
         let ended = timeout(limit, listen(&mut child, &mut receiver, sink)).await;
         let Ok(status) = ended else {
@@ -143,14 +159,28 @@ impl Program<'_> {
             };
             let _ = timeout(GRACE, over).await;
             drop(group);
-            // It is killed: that is a matter of moments.
-            let _ = child.wait().await;
+            // It is killed: that is a matter of moments, unless it waits in the kernel for what does not come.
+            if timeout(BURIAL, child.wait()).await.is_err()
+                && let Some(mark) = mark
+            {
+                mark.stay();
+            }
             return Ok(Ended::Late);
         };
         group.0 = None;
         let status = status.map_err(failed)?;
         Ok(status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or_default()), Ended::Code))
     }
+}
+
+/// A pipe that holds all of it.
+fn whole_input(text: &str) -> io::Result<Stdio> {
+    if text.len() > INPUT_BYTES {
+        return Err(io::Error::other(format!("its input is longer than {INPUT_BYTES} bytes")));
+    }
+    let (reader, mut writer) = io::pipe()?;
+    writer.write_all(text.as_bytes())?;
+    Ok(reader.into())
 }
 
 /// Waits for its end, and reads what it says meanwhile.

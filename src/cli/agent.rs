@@ -64,6 +64,9 @@ enum What {
         /// Kill it after so long, such as 30s; by default after what the agent itself advises
         #[arg(long, value_name = "TIME", value_parser = limit)]
         timeout: Option<Span>,
+        /// For which resource: RESOURCE@GROUP is one that the daemon runs
+        #[arg(long, value_name = "NAME", default_value = "by-hand")]
+        instance: String,
     },
     /// Try whether an agent keeps to the rules: it is started, stopped and killed, several times
     Test {
@@ -97,9 +100,9 @@ impl Agent {
                 Ok(())
             }
             What::Info { name, json } => info(&found(name)?, *json),
-            What::Run { name, action, given, timeout } => {
+            What::Run { name, action, given, timeout, instance } => {
                 let agent = program(name)?;
-                run(&agent, action, &read(&agent.class, given)?, *timeout)
+                run(&agent, action, &read(&agent.class, given)?, instance, *timeout)
             }
             What::Test { name, given } => {
                 let agent = program(name)?;
@@ -121,11 +124,7 @@ fn program(name: &str) -> Result<Program, Failure> {
     }
     let path = fs::canonicalize(name)
         .map_err(|error| Failure::Unusable(format!("{name} cannot be read: {error}")))?;
-    let word = |path: Option<&Path>| {
-        path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
-    };
-    let (name, provider) = (word(Some(&path)), word(path.parent()));
-    Ok(Program { class: Class::Ocf { provider }, name, path })
+    Ok(found(&path.to_string_lossy())?.agent)
 }
 
 /// `NAME=VALUE` is a parameter with a name; of Heartbeat's scripts everything is an argument.
@@ -296,14 +295,15 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     built.map_err(|error| Failure::Unusable(format!("no program can be run: {error}")))
 }
 
-/// Agents keep their marks there, and expect somebody to have made it.
-fn make_marks() {
-    // Who may not make it runs agents that say so better.
+fn run(
+    agent: &Program,
+    action: &str,
+    given: &Given,
+    instance: &str,
+    limit: Option<Span>,
+) -> Result<(), Failure> {
+    // Agents keep their marks there. Who may not make it runs agents that say so better.
     let _ = fs::create_dir_all(OCF_MARKS);
-}
-
-fn run(agent: &Program, action: &str, given: &Given, limit: Option<Span>) -> Result<(), Failure> {
-    make_marks();
     let runtime = runtime()?;
     let asked = Asked::named(action);
     let limit = match (limit, &agent.class) {
@@ -314,7 +314,7 @@ fn run(agent: &Program, action: &str, given: &Given, limit: Option<Span>) -> Res
         }
         (None, _) => None,
     };
-    let call = Call::new(agent, asked, given, "by-hand", limit).map_err(Failure::Unusable)?;
+    let call = Call::new(agent, asked, given, instance, limit).map_err(Failure::Unusable)?;
     let answer = runtime.block_on(call.carry_out(|line| say(&format!("{line}\n"))));
     let why = answer.why.map(|why| format!(": {why}")).unwrap_or_default();
     match (answer.outcome, asked) {
@@ -332,7 +332,8 @@ fn run(agent: &Program, action: &str, given: &Given, limit: Option<Span>) -> Res
 }
 
 fn test(agent: &Program, given: &Given) -> Result<(), Failure> {
-    make_marks();
+    // Agents keep their marks there. Who may not make it runs agents that say so better.
+    let _ = fs::create_dir_all(OCF_MARKS);
     say(&format!("{agent}  {}\n", agent.path.display()));
     let tell = |ruling: &Ruling| match &ruling.broken {
         None => say(&format!("  kept    {}\n", ruling.rule)),

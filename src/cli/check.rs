@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::{self, Config, LoadError, Loaded, Report, Severity};
-use crate::daemon::machine;
+use crate::daemon::{machine, which_node};
 
 use super::connection::Daemon;
 use super::failure::finish;
@@ -89,7 +89,8 @@ pub(super) fn read(path: &Path) -> Result<Loaded, ExitCode> {
 
 /// What of this machine does not go with it, to standard error; what was understood, to standard output.
 pub(super) fn tell(loaded: &Loaded, root: &Path) {
-    let remarks = machine::remarks(&loaded.config, root);
+    let node = which_node(&loaded.config, None).ok();
+    let remarks = machine::remarks(&loaded.config, node, root);
     for remark in &remarks {
         complain(&format!("warning: on this machine {remark}\n"));
     }

@@ -1,6 +1,6 @@
 //! `systole run`: the daemon, in the foreground.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +9,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
 use super::check::DEFAULT_PATH;
-use super::terminal::wants_colour;
 use crate::config::LoadError;
 use crate::daemon::{self, Options, RunError};
 
@@ -32,29 +31,29 @@ pub struct Run {
     /// Where it keeps what must survive the daemon, and its control socket
     #[arg(long, value_name = "DIR", default_value = "/run/systole")]
     pub run_dir: PathBuf,
+    /// Run no agents, and take what they would do for done: a lab must not touch this machine's services
+    #[arg(long, hide = true)]
+    pub play_agents: bool,
 }
 
 impl Run {
     /// Returns when the daemon has stopped.
     pub fn run(&self) -> ExitCode {
         log_to_stderr();
-        let Self { config, node, state_dir, run_dir } = self;
+        let Self { config, node, state_dir, run_dir, play_agents } = self;
         let options = Options {
             config: config.clone(),
             node: node.clone(),
             state_dir: state_dir.clone(),
             run_dir: run_dir.clone(),
+            play_agents: *play_agents,
         };
         match daemon::run(&options) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 error!("{why}");
-                let mistaken = matches!(
-                    why,
-                    RunError::Config(LoadError::Wrong(_))
-                        | RunError::NoSuchNode { .. }
-                        | RunError::Unsupported { .. }
-                );
+                let mistaken =
+                    matches!(why, RunError::Config(LoadError::Wrong(_)) | RunError::NoSuchNode { .. });
                 ExitCode::from(if mistaken { 1 } else { 2 })
             }
         }
@@ -67,7 +66,8 @@ fn log_to_stderr() {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(wants_colour(io::stderr().is_terminal()))
+        // A log has no colours, also on a terminal.
+        .with_ansi(false)
         .with_target(false);
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         log.without_time().init();

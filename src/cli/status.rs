@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use crate::control::Request;
-use crate::control::shape::{Group, Link, Node, Status as Shape};
+use crate::control::shape::{Group, Link, Node, Resource, Status as Shape};
 use crate::time::Span;
 
 use super::connection::Daemon;
@@ -181,6 +181,19 @@ fn link_text(link: &Link) -> String {
     }
 }
 
+fn resource_text(resource: &Resource) -> String {
+    let state = match resource.state.as_str() {
+        "stopped" => "does not run",
+        "running" => "runs",
+        "failed" => "has FAILED",
+        "stuck" => "could NOT BE STOPPED",
+        _ => "may run",
+    };
+    let doing = resource.doing.as_ref().filter(|doing| *doing != "monitor");
+    let doing = doing.map_or(String::new(), |doing| format!(" ({doing} is under way)"));
+    format!("{} {state}{doing}", resource.name)
+}
+
 fn group_lines(group: &Group, me: &str, width: usize) -> String {
     let place = match &group.holder {
         Some(holder) if group.served => format!("runs on {holder}"),
@@ -202,6 +215,12 @@ fn group_lines(group: &Group, me: &str, width: usize) -> String {
         None => format!("planned nowhere: {}", group.because_text),
     };
     let mut text = format!("  {:width$}  {}\n  {:width$}    {plan}\n", group.name, facts.join(", "), "");
+    let is_idle = |one: &Resource| one.state == "stopped" && one.doing.is_none();
+    // Of a single resource the group's own line says it all.
+    if group.resources.len() > 1 && !group.resources.iter().all(is_idle) {
+        let here: Vec<String> = group.resources.iter().map(resource_text).collect();
+        text.push_str(&format!("  {:width$}    here: {}\n", "", here.join(", ")));
+    }
     for able in &group.nodes {
         if let Some(why) = &able.text {
             text.push_str(&format!("  {:width$}    not on {}: {why}\n", "", able.node));

@@ -129,6 +129,15 @@ impl Core {
         }
     }
 
+    /// A person says that a node is off; an agent that is still trying need not answer any more.
+    pub(super) fn fence_acknowledged(&mut self, node: NodeId, fx: &mut Effects) {
+        self.confirm_off(node);
+        if self.fencing.is_off(node) {
+            self.fencing.under_way.remove(&node);
+            self.tell(fx, Event::Fenced { node, off: true });
+        }
+    }
+
     /// A node is off: the fence agent or a person says so.
     pub(super) fn confirm_off(&mut self, node: NodeId) {
         let Some(peer) = self.peers.get(&node) else { return };

@@ -62,6 +62,7 @@ pub use lease::{KERNEL_TICK, margin};
 pub use mutant::Mutant;
 pub use planner::Ability;
 pub use record::{Recording, replay};
+pub use resources::Runs;
 pub use view::*;
 
 use crate::beat::VoterDigests;

@@ -66,7 +66,7 @@ impl Core {
                 self.order(Subject::Cluster, if on { Wish::Maintenance } else { Wish::Nothing }, fx);
             }
             Command::Cleanup { group } => self.clean_up(group, fx),
-            Command::FenceAck { node } => self.confirm_off(node),
+            Command::FenceAck { node } => self.fence_acknowledged(node, fx),
             Command::Leave => {
                 let since = self.now;
                 self.leave.get_or_insert(Leave { since, done: None, gone: false });

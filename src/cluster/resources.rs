@@ -2,6 +2,8 @@
 //!
 //! Never two runs of an agent at once for one resource; an answer to an older run than the one under way is dropped.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Monitor;
 use crate::time::{Moment, Span};
 use crate::types::{Epoch, GroupId};
@@ -24,8 +26,8 @@ pub(super) struct Unit {
 }
 
 /// Whether a resource runs here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Runs {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Runs {
     /// It may, or half of it: it is stopped before anything else.
     Unknown,
     /// It does not.

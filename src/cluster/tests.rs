@@ -191,6 +191,7 @@ fn resource(name: &str) -> Arc<Resource> {
         params: BTreeMap::new(),
         warm: false,
         monitor: None,
+        start_delay: None,
         start_timeout: None,
         stop_timeout: None,
     })

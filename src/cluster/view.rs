@@ -1,14 +1,17 @@
 //! What a status command shows: a snapshot of the core, for people and programs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::beat::{Flags, Grant, Phase};
+use crate::config::Resource;
 use crate::time::Span;
 use crate::types::{Epoch, GroupId, Incarnation, LinkId, Marks, NodeId};
 
-use super::{Core, Reason};
+use super::resources::Unit;
+use super::{Action, Core, Reason, Runs};
 
 /// The whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +94,21 @@ pub struct GroupView {
     pub planned: Option<NodeId>,
     /// Why.
     pub because: Reason,
+    /// Its resources on this node, in the order in which they start.
+    pub resources: Vec<ResourceView>,
+}
+
+/// A resource on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceView {
+    /// As it is found in its group.
+    pub name: String,
+    /// By whom it is run.
+    pub agent: String,
+    /// Whether it runs, as far as its agent has told.
+    pub runs: Runs,
+    /// What its agent is being asked.
+    pub doing: Option<Action>,
 }
 
 impl Core {
@@ -132,6 +150,16 @@ impl Core {
             holder: self.holder(group),
             planned: tenure.plan.owner,
             because: tenure.plan.because,
+            resources: tenure.units.iter().zip(&tenure.group.resources).map(view_resource).collect(),
         })
+    }
+}
+
+fn view_resource((unit, resource): (&Unit, &Arc<Resource>)) -> ResourceView {
+    ResourceView {
+        name: resource.name.clone(),
+        agent: resource.agent.clone(),
+        runs: unit.runs,
+        doing: unit.busy.map(|(_, action)| action),
     }
 }

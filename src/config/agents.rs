@@ -3,6 +3,9 @@
 //!
 //! This is the only list; the agents themselves are found when they are run.
 
+/// The parameter of a stonith plugin that names the file with its others.
+pub(crate) const STONITH_FILE: &str = "configfile";
+
 /// Agents of what the kernel cannot take back when a lease ends: run twice, they ruin data. Lower case.
 const EXCLUSIVE: &[&str] = &[
     // What is mounted or assembled on shared storage.

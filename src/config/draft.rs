@@ -213,6 +213,7 @@ pub(crate) struct DraftResource {
     pub(crate) params: BTreeMap<String, Name>,
     pub(crate) warm: bool,
     pub(crate) monitor: DraftMonitor,
+    pub(crate) start_delay: Option<Placed<Span>>,
     pub(crate) start_timeout: Option<Span>,
     pub(crate) stop_timeout: Option<Span>,
 }
@@ -227,6 +228,7 @@ impl DraftResource {
             params: BTreeMap::new(),
             warm: false,
             monitor: DraftMonitor::Default,
+            start_delay: None,
             start_timeout: None,
             stop_timeout: None,
         }

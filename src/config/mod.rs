@@ -31,6 +31,7 @@ mod values;
 
 pub(crate) use address::carries_addresses;
 pub use address::{Placement, ServiceAddress};
+pub(crate) use agents::STONITH_FILE;
 pub use diagnostic::{Diagnostic, Place, Report, Severity, SourceFile};
 pub use digest::Differs;
 pub use heartbeat::HeartbeatFiles;

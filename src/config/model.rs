@@ -296,6 +296,9 @@ pub struct Resource {
     pub warm: bool,
     /// How it is watched.
     pub monitor: Option<Monitor>,
+    /// It waits so long before it is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_delay: Option<Span>,
     /// Longer, and a start has failed; `None`: as the agent's meta-data say.
     pub start_timeout: Option<Span>,
     /// Longer, and a stop has failed; `None`: as the agent's meta-data say.

@@ -218,7 +218,8 @@ fn votes(by: Votes) -> &'static str {
     }
 }
 
-fn asked(action: Action) -> &'static str {
+/// What an agent is asked.
+pub(super) fn asked(action: Action) -> &'static str {
     match action {
         Action::Probe => "probe",
         Action::Start => "start",

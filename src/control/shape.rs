@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::beat::Flags;
-use crate::cluster::{GroupView, Liveness, PeerView, Record, Unable};
+use crate::cluster::{GroupView, Liveness, PeerView, Record, ResourceView, Runs, Unable};
 use crate::config::{Config, Enforcement, Promise};
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, NodeId};
@@ -179,6 +179,22 @@ pub struct Group {
     pub exclusive: bool,
     /// Who may own it, in the order of preference.
     pub nodes: Vec<Able>,
+    /// What it consists of, in the order in which it starts, as it is on this node.
+    #[serde(default)]
+    pub resources: Vec<Resource>,
+}
+
+/// A resource on the node that speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// Its name.
+    pub name: String,
+    /// Its agent, as it is configured.
+    pub agent: String,
+    /// `stopped`, `running`, `failed`, `stuck` (it could not be stopped), or `unknown`: it may run, or half of it.
+    pub state: String,
+    /// What its agent is being asked: `probe`, `start`, `monitor` or `stop`.
+    pub doing: Option<String>,
 }
 
 /// A node that may own a group.
@@ -298,7 +314,8 @@ impl Status {
         groups.sort_by(|one, other| one.name.cmp(&other.name));
         let nodes = nodes(snapshot, &words);
         let another = nodes.iter().filter_map(|node| another_configuration(node, snapshot.digest));
-        let alarms = another.chain(snapshot.alarms.iter().cloned()).collect();
+        let stuck = groups.iter().flat_map(stuck);
+        let alarms = another.chain(stuck).chain(snapshot.alarms.iter().cloned()).collect();
         let refused = snapshot.refused.iter().filter(|(_, count)| *count > 0);
         Self {
             cluster: config.cluster.clone(),
@@ -426,7 +443,32 @@ fn group_shape(snapshot: &Snapshot, words: &Words<'_>, id: GroupId, group: &Grou
         promise: promise.to_owned(),
         exclusive: configured.is_some_and(|group| group.exclusive),
         nodes: ability.map(|ability| ability.nodes.iter().map(able).collect()).unwrap_or_default(),
+        resources: group.resources.iter().map(resource_shape).collect(),
     }
+}
+
+fn resource_shape(resource: &ResourceView) -> Resource {
+    let ResourceView { name, agent, runs, doing } = resource;
+    let state = match runs {
+        Runs::No => "stopped",
+        Runs::Yes => "running",
+        Runs::Failed => "failed",
+        Runs::Stuck => "stuck",
+        Runs::Unknown => "unknown",
+    };
+    let (name, agent, state) = (name.clone(), agent.clone(), state.to_owned());
+    Resource { name, agent, state, doing: doing.map(|action| data::asked(action).to_owned()) }
+}
+
+/// What could not be stopped and may run beside another one somewhere else.
+fn stuck(group: &Group) -> impl Iterator<Item = String> {
+    let stuck = group.resources.iter().filter(|resource| resource.state == "stuck");
+    stuck.map(|resource| {
+        format!(
+            "{}: {} could not be stopped here, and may still run: stop it by hand, then systole cleanup {}",
+            group.name, resource.name, group.name
+        )
+    })
 }
 
 fn lease(by: &LeaseBy, configured: Enforcement) -> Lease {

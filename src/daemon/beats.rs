@@ -34,6 +34,7 @@ use super::mailbox::{Mailbox, Outbox};
 use super::memory::MemoryFiles;
 use super::probes::Probes;
 use super::renewals::Renewals;
+use super::watchdog::Meal;
 
 /// How often closed links, and interfaces that came anew, are looked for: by whoever is awake for a beat.
 const MEND_EVERY: Span = Span::seconds(1);
@@ -81,6 +82,8 @@ pub(super) struct Beginning {
     pub(super) inbox: Mailbox<Told>,
     pub(super) to_addresses: Mailbox<Order>,
     pub(super) to_desk: Mailbox<Said>,
+    /// Where there is one.
+    pub(super) to_watchdog: Option<Mailbox<Meal>>,
     pub(super) lease_by: LeaseBy,
     /// Chance: tells our pings from those of others.
     pub(super) token: u64,
@@ -118,6 +121,9 @@ pub(super) struct Beats {
     inbox: Mailbox<Told>,
     to_addresses: Outbox<Order>,
     to_desk: Outbox<Said>,
+    to_watchdog: Option<Outbox<Meal>>,
+    /// When the core was asked last.
+    stepped: Span,
     memory: MemoryFiles,
     /// When links are looked after next.
     mend_at: Span,
@@ -159,6 +165,8 @@ impl Beats {
             inbox: beginning.inbox,
             to_addresses: Outbox::new(beginning.to_addresses),
             to_desk: Outbox::new(beginning.to_desk),
+            to_watchdog: beginning.to_watchdog.map(Outbox::new),
+            stepped: clock::now().boot,
             memory,
             mend_at: Span::ZERO,
             unwritten: None,
@@ -205,7 +213,8 @@ impl Beats {
 
     fn flush(&mut self) -> bool {
         let addresses = self.to_addresses.flush();
-        self.to_desk.flush() && addresses
+        let watchdog = self.to_watchdog.as_mut().is_none_or(Outbox::flush);
+        self.to_desk.flush() && addresses && watchdog
     }
 
     /// Waits until something is due or arrives.
@@ -381,7 +390,9 @@ impl Beats {
             Question::Journal { after } => Answer::Journal(control::journal(&self.core, after)),
             Question::Order(command) => {
                 let mut effects = Effects::new();
-                self.core.step(clock::now(), Input::Command(command), &mut effects);
+                let now = clock::now();
+                self.stepped = now.boot;
+                self.core.step(now, Input::Command(command), &mut effects);
                 let answer = control::taken(&self.config, &effects);
                 self.carry_out(effects);
                 answer
@@ -448,6 +459,7 @@ impl Beats {
 
     fn step(&mut self, now: Moment, input: Input) {
         let mut effects = Effects::new();
+        self.stepped = now.boot;
         self.core.step(now, input, &mut effects);
         self.carry_out(effects);
     }
@@ -480,8 +492,12 @@ impl Beats {
                     self.order(Order::Drop { group });
                     self.awaited = self.ordered;
                 }
-                Effect::Run { ticket, action, resource } => {
+                Effect::Run { ticket, action, resource } if resource.carries_addresses() => {
                     self.order(Order::Run { ticket, action, resource })
+                }
+                Effect::Run { ticket, action, resource } => {
+                    self.to_desk.keep(Said::Run { ticket, action, resource });
+                    self.to_desk.flush();
                 }
                 Effect::Probe { round, interface, groups } => {
                     if let Err(why) = self.probes.ask(round, interface, &groups, clock::now().boot) {
@@ -490,14 +506,22 @@ impl Beats {
                 }
                 Effect::Announce { group } => self.order(Order::Announce { group }),
                 Effect::Fence { generation, node } => {
-                    // A configuration with fences is refused at the start: nobody was switched off.
-                    self.inbox.post(Told::Input(Input::Fenced { generation, node, off: false }));
+                    self.to_desk.keep(Said::Fence { generation, node });
+                    self.to_desk.flush();
                 }
-                Effect::FeedWatchdog => {}
+                Effect::FeedWatchdog => {
+                    if let Some(watchdog) = &mut self.to_watchdog {
+                        watchdog.keep(Meal::Feed(self.stepped));
+                        watchdog.flush();
+                    }
+                }
                 Effect::Tell(event) => self.to_desk.keep(Said::Event(event)),
                 Effect::Left => {
                     self.left = true;
                     self.order(Order::Stop);
+                    if let Some(watchdog) = &mut self.to_watchdog {
+                        watchdog.keep(Meal::End);
+                    }
                     self.to_desk.keep(Said::Left);
                 }
             }

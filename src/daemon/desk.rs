@@ -16,21 +16,23 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::cluster::{Command, Event, Input, Stored};
-use crate::config::Config;
+use crate::agents::supervisor::Errand;
+use crate::cluster::{Action, Command, Event, Input, Stored, Ticket};
+use crate::config::{Config, Fence, Resource};
 use crate::control::variables;
 use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
 use crate::types::{GroupId, InterfaceId, NodeId};
 
+use super::agents::{Agents, Supervisor};
 use super::beats::Told;
 use super::belief::Belief;
 use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
 use super::tracks::{News, Tracks};
-use super::{machine, supported, systemd};
+use super::{machine, systemd};
 
 /// So many alarms are shown at once; more of them say nothing that these don't.
 const ALARMS: usize = 16;
@@ -51,7 +53,22 @@ pub(super) enum Said {
     Unsealed(String),
     /// Something that somebody should look at.
     Alarm(String),
-    /// Why an agent failed.
+    /// Something worth a line.
+    Note(String),
+    /// An agent is to be run that is a program.
+    Run {
+        ticket: Ticket,
+        action: Action,
+        resource: Arc<Resource>,
+    },
+    /// A node is to be switched off.
+    Fence {
+        generation: u64,
+        node: NodeId,
+    },
+    /// Whether agents can be run; if not, why.
+    Supervisor(Option<String>),
+    /// Why the agent of addresses failed.
     Agent {
         group: GroupId,
         why: String,
@@ -117,10 +134,13 @@ impl Desk for Handle {
 /// The thread with what it owns.
 pub(super) struct OrdinaryThread {
     pub(super) config_path: PathBuf,
+    /// Which one this is.
+    pub(super) node: NodeId,
     pub(super) config: Arc<Config>,
     /// The same with the groups of earlier configurations: what is stopped after a reload has a name, too.
     pub(super) names: Arc<Config>,
     pub(super) places: Places,
+    pub(super) supervisor: Supervisor,
     pub(super) inbox: Mailbox<Said>,
     pub(super) to_beats: Mailbox<Told>,
     pub(super) notifier: Notifier,
@@ -134,6 +154,10 @@ impl OrdinaryThread {
     pub(super) async fn run(mut self, socket: Socket) -> io::Result<()> {
         let handle = Handle { to_beats: self.to_beats.clone(), to_desk: self.inbox.clone() };
         tokio::spawn(control::serve(socket, handle.clone()));
+        let mut resources = self.config.groups.values().flat_map(|group| &group.resources);
+        let are_needed =
+            !self.config.fences.is_empty() || resources.any(|resource| !resource.carries_addresses());
+        let agents = Agents::new(&self.supervisor, are_needed, self.to_beats.clone(), self.inbox.clone());
         // An eventfd is read like a pipe.
         let bell = Receiver::from_owned_fd_unchecked(self.inbox.bell().try_clone_to_owned()?)?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -152,7 +176,7 @@ impl OrdinaryThread {
                     // Heard; what is in the box is taken after that, so nothing is missed.
                     let _ = bell.try_read(&mut [0; 8]);
                     for said in self.inbox.take() {
-                        if self.hear(said) {
+                        if self.hear(said, &agents) {
                             systemd::notify("STOPPING=1");
                             self.tracks.stop();
                             self.notifier.finish().await;
@@ -199,7 +223,7 @@ impl OrdinaryThread {
     }
 
     /// Whether that was the last.
-    fn hear(&mut self, said: Said) -> bool {
+    fn hear(&mut self, said: Said, agents: &Agents) -> bool {
         match said {
             Said::Event(event) => self.log(&event),
             Said::LinkOpen { link } => {
@@ -216,6 +240,22 @@ impl OrdinaryThread {
             }
             Said::Unsealed(why) => self.alarm("beats".to_owned(), format!("beats are not sent: {why}")),
             Said::Alarm(what) => self.alarm(what.clone(), what),
+            Said::Note(what) => info!("{what}"),
+            Said::Run { ticket, action, resource } => {
+                // Its own name: the configuration may have another resource in its place by now. No group's name holds an
+                // `@`, so no two have one.
+                let group = Words::new(&self.names).group(ticket.group);
+                let instance = format!("{}@{group}", resource.name);
+                agents.ask(Errand::Agent { ticket, instance, action, resource });
+            }
+            Said::Fence { generation, node } => {
+                let name = Words::new(&self.names).node(node);
+                let can = |fence: &&Fence| fence.nodes.is_empty() || fence.nodes.contains(&node);
+                let devices = self.config.fences.iter().filter(can).cloned().collect();
+                agents.ask(Errand::Fence { generation, node, name, devices });
+            }
+            Said::Supervisor(Some(why)) => self.alarm("supervisor".to_owned(), why),
+            Said::Supervisor(None) => drop(self.alarms.remove("supervisor")),
             Said::Agent { group, why } => {
                 warn!("{}: {why}", Words::new(&self.names).group(group));
             }
@@ -258,7 +298,17 @@ impl OrdinaryThread {
         if let Event::Won { group, .. } = event {
             self.alarms.remove(&format!("belief {}", words.group(*group)));
         }
+        if let Event::Fenced { node, off: true } | Event::PeerUp { node, .. } = event {
+            self.alarms.remove(&format!("fence {}", words.node(*node)));
+        }
         systemd::notify(&format!("STATUS={line}"));
+        if let Event::Fenced { node, off: false } = event {
+            let node = Words::new(&self.names).node(*node);
+            let what = format!(
+                "{node} could not be switched off, and what waits for that does not start: look at its power, then systole fence-ack {node}"
+            );
+            self.alarm(format!("fence {node}"), what);
+        }
     }
 
     fn alarm(&mut self, about: String, what: String) {
@@ -389,12 +439,14 @@ impl OrdinaryThread {
                     .to_owned(),
             );
         }
-        supported(&config).map_err(|why| why.to_string())?;
+        if config.watchdog != self.config.watchdog {
+            return Err("the watchdog cannot change while the daemon runs: restart it".to_owned());
+        }
         let (keys, _) = super::files::read_keys(&config.keys).map_err(|error| error.to_string())?;
         for line in super::changes(&self.config, &config) {
             info!("reload: {line}");
         }
-        for line in machine::remarks(&config, Path::new("/")) {
+        for line in machine::remarks(&config, Some(self.node), Path::new("/")) {
             warn!("{line}");
         }
         let mut names = config.clone();

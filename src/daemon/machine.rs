@@ -1,13 +1,15 @@
-//! What of this machine does not go with the configuration: the programs of `[notify]` and `[track.NAME]`, and units that
-//! systemd would start by itself. It is seen from files alone and asked of nobody, so that it can be said of an image that
-//! does not run, and by an ordinary user.
+//! What of this machine does not go with the configuration: agents and fence agents that are not there, the programs of
+//! `[notify]` and `[track.NAME]`, and units that systemd would start by itself. It is seen from files alone and asked of
+//! nobody, so that it can be said of an image that does not run, and by an ordinary user.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::agents::trust::fault;
-use crate::config::{Config, Resource, Tracked};
+use crate::agents::{Class, fence_fault, find};
+use crate::config::{Config, Group, Resource, Tracked};
+use crate::types::NodeId;
 
 /// Where systemd finds units, the strongest first: systemd.unit(5). What is made for one boot under /run is left out.
 const UNITS: [&str; 4] =
@@ -22,8 +24,9 @@ const STARTERS: [&str; 4] = ["service", "socket", "timer", "path"];
 /// Where the scripts of /etc/init.d are named that are run at a start of the machine.
 const RUN_LEVELS: [&str; 5] = ["etc/rcS.d", "etc/rc2.d", "etc/rc3.d", "etc/rc4.d", "etc/rc5.d"];
 
-/// Whole sentences, each with what to do. `root` is `/`, or where an image is mounted.
-pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
+/// Whole sentences, each with what to do. Which node it is counts where that is known. `root` is `/`, or where an image is
+/// mounted.
+pub fn remarks(config: &Config, node: Option<NodeId>, root: &Path) -> Vec<String> {
     let mut said: Vec<String> = Vec::new();
     if let Some(notify) = &config.notify {
         said.extend(fault(&notify.program, root).map(|fault| format!("nothing is told of events: {fault}")));
@@ -35,6 +38,17 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
             );
         }
     }
+    for group in config.groups.values().filter(|group| may_own(config, group, node)) {
+        let faults: BTreeSet<String> =
+            group.resources.iter().filter_map(|resource| agent_fault(resource, root)).collect();
+        said.extend(faults.iter().map(|fault| format!("{} cannot run: {fault}", group.name)));
+    }
+    for fence in &config.fences {
+        said.extend(
+            fence_fault(fence, root)
+                .map(|fault| format!("[fence.{}] cannot switch anything off: {fault}", fence.name)),
+        );
+    }
     let resources = config.groups.values().flat_map(|group| &group.resources);
     // What is warm runs on every node anyhow.
     let names: BTreeSet<String> =
@@ -42,6 +56,28 @@ pub fn remarks(config: &Config, root: &Path) -> Vec<String> {
     let units = Units { root, enabled: enabled(root) };
     said.extend(names.iter().flat_map(|name| units.remark(name)));
     said
+}
+
+/// Whether this machine may be asked to run a group.
+fn may_own(config: &Config, group: &Group, node: Option<NodeId>) -> bool {
+    node.is_none_or(|node| {
+        let is_arbiter = config.nodes.get(&node).is_some_and(|node| node.arbiter);
+        !is_arbiter && (group.only.is_empty() || group.only.contains(&node))
+    })
+}
+
+/// Why the agent of a resource cannot be run here.
+fn agent_fault(resource: &Resource, root: &Path) -> Option<String> {
+    if resource.carries_addresses() {
+        return None;
+    }
+    match find(&resource.agent, root) {
+        Ok(found) => match found.agent.class {
+            Class::BuiltIn | Class::Systemd => None,
+            Class::Heartbeat | Class::Ocf { .. } | Class::Lsb => fault(&found.agent.path, root),
+        },
+        Err(why) => Some(why),
+    }
 }
 
 /// The services that a resource stands for by its agent's name. OCF agents have names of their own, and say nothing of it.
@@ -167,12 +203,38 @@ mod tests {
         image
     }
 
+    /// Without what is said of agents that are not there.
+    fn of_units(config: &Config, root: &Path) -> Vec<String> {
+        let said = remarks(config, None, root).into_iter();
+        said.filter(|remark| !remark.contains(" cannot run: ")).collect()
+    }
+
+    #[test]
+    fn an_agent_that_is_not_there_or_that_others_may_change_is_named_with_its_group() {
+        let image = tempfile::tempdir().unwrap();
+        let config = config(&["ocf:systole:pen"], "");
+        let said = remarks(&config, None, image.path());
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with("web cannot run: there is no agent ocf:systole:pen on this machine"),
+            "{said:?}"
+        );
+        let agent = image.path().join("usr/lib/ocf/resource.d/systole/pen");
+        fs::create_dir_all(agent.parent().unwrap()).unwrap();
+        fs::write(&agent, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&agent, PermissionsExt::from_mode(0o777)).unwrap();
+        let said = remarks(&config, None, image.path());
+        assert!(said[0].contains("pen can be changed by others (mode 777"), "{said:?}");
+        fs::set_permissions(&agent, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(remarks(&config, None, image.path()), [""; 0]);
+    }
+
     #[test]
     fn a_unit_that_systemd_would_start_by_itself_is_named_with_the_file_that_says_so() {
         let wants = "etc/systemd/system/multi-user.target.wants/nginx.service";
         let image = image(&[(wants, "/lib/systemd/system/nginx.service")]);
         for agent in ["systemd:nginx", "systemd:nginx.service", "lsb:nginx", "nginx"] {
-            let said = remarks(&config(&[agent], ""), image.path());
+            let said = of_units(&config(&[agent], ""), image.path());
             assert_eq!(
                 said,
                 [format!(
@@ -187,9 +249,9 @@ mod tests {
             let more = if agent == "IPaddr" { "params = { ip = \"10.0.0.8\" }\n" } else { "" };
             let config =
                 config(&[], &format!("[group.b]\n[[group.b.resource]]\nagent = \"{agent}\"\n{more}"));
-            assert_eq!(remarks(&config, image.path()), [""; 0], "{agent}");
+            assert_eq!(of_units(&config, image.path()), [""; 0], "{agent}");
         }
-        assert_eq!(remarks(&config(&["systemd:nginx"], ""), tempfile::tempdir().unwrap().path()), [""; 0]);
+        assert_eq!(of_units(&config(&["systemd:nginx"], ""), tempfile::tempdir().unwrap().path()), [""; 0]);
     }
 
     #[test]
@@ -202,7 +264,7 @@ mod tests {
             "/lib/systemd/system/apache2.service",
         );
         let image = image(&[alias, vendor, apache]);
-        let said = remarks(&config(&["systemd:nginx", "systemd:cups", "httpd"], ""), image.path());
+        let said = of_units(&config(&["systemd:nginx", "systemd:cups", "httpd"], ""), image.path());
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[0].starts_with("apache2.service is enabled"), "{said:?}");
         assert!(
@@ -211,14 +273,14 @@ mod tests {
         );
         assert!(said[2].contains("requires/web.service"), "{said:?}");
         symlink("/dev/null", image.path().join("etc/systemd/system/nginx.service")).unwrap();
-        assert_eq!(remarks(&config(&["systemd:nginx"], ""), image.path()), [""; 0]);
+        assert_eq!(of_units(&config(&["systemd:nginx"], ""), image.path()), [""; 0]);
     }
 
     #[test]
     fn a_script_that_is_run_at_a_start_is_named_unless_a_unit_stands_for_it() {
         let image =
             image(&[("etc/rc2.d/S03pen", "../init.d/pen"), ("etc/rc2.d/K01slapd", "../init.d/slapd")]);
-        let said = remarks(&config(&["lsb:pen", "lsb:slapd", "heartbeat:en"], ""), image.path());
+        let said = of_units(&config(&["lsb:pen", "lsb:slapd", "heartbeat:en"], ""), image.path());
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(
             said[0].starts_with("/etc/init.d/pen is run at a start of the machine (/etc/rc2.d/S03pen)"),
@@ -227,7 +289,7 @@ mod tests {
         let units = image.path().join("lib/systemd/system");
         fs::create_dir_all(&units).unwrap();
         fs::write(units.join("pen.service"), "").unwrap();
-        assert_eq!(remarks(&config(&["lsb:pen"], ""), image.path()), [""; 0]);
+        assert_eq!(of_units(&config(&["lsb:pen"], ""), image.path()), [""; 0]);
     }
 
     #[test]
@@ -235,7 +297,7 @@ mod tests {
         let wants = "etc/systemd/system/multi-user.target.wants/nginx.service";
         let image = image(&[(wants, "/lib/systemd/system/nginx.service")]);
         let group = "[group.b]\n[[group.b.resource]]\nagent = \"systemd:nginx\"\nwarm = true\n";
-        assert_eq!(remarks(&config(&[], group), image.path()), [""; 0]);
+        assert_eq!(of_units(&config(&[], group), image.path()), [""; 0]);
     }
 
     #[test]
@@ -243,7 +305,7 @@ mod tests {
         let image = tempfile::tempdir().unwrap();
         let program = image.path().join("notify");
         let config = config(&[], "[notify]\nprogram = \"/notify\"\n");
-        let said = || remarks(&config, image.path()).join("\n");
+        let said = || remarks(&config, None, image.path()).join("\n");
         let mode = |mode| fs::set_permissions(&program, PermissionsExt::from_mode(mode)).unwrap();
         assert!(said().contains("/notify is not there: put it on this node"), "{}", said());
         fs::write(&program, "#!/bin/sh\n").unwrap();

@@ -19,6 +19,7 @@
 //! It decides nothing about groups: that is the core's business. It must never let anything slow stand beside a beat.
 
 mod addresses;
+mod agents;
 mod beats;
 mod belief;
 mod clock;
@@ -36,6 +37,7 @@ mod renewals;
 mod systemd;
 mod tracks;
 mod vip;
+mod watchdog;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -70,10 +72,12 @@ use memory::MemoryFiles;
 use notify::Notifier;
 use tracks::{News, Tracks};
 use vip::Vips;
+use watchdog::{Feeder, Meal};
 
 /// Above ordinary work and below what keeps the machine itself alive.
 const BEATS_PRIORITY: i32 = 50;
 const ADDRESSES_PRIORITY: i32 = 49;
+const WATCHDOG_PRIORITY: i32 = 48;
 
 /// The real-time threads use little of it, and it is locked in memory.
 const STACK: usize = 256 * 1024;
@@ -92,6 +96,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// What survives the daemon.
     pub run_dir: PathBuf,
+    /// Agents are not run: what they would do is taken for done.
+    pub play_agents: bool,
 }
 
 /// Why it does not run.
@@ -109,14 +115,6 @@ pub enum RunError {
         me: String,
         /// Those of the configuration.
         known: String,
-    },
-    /// What this version cannot do yet.
-    #[error("{what} cannot be run by this version yet: {instead}")]
-    Unsupported {
-        /// What the configuration asks for.
-        what: String,
-        /// What to do.
-        instead: &'static str,
     },
     /// A file.
     #[error(transparent)]
@@ -149,6 +147,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let incarnation = known.places.begin_life(clock::wall_seconds())?;
     let kernel = Kernel::open(&known.config, memory.as_ref())?;
     let bad = memory.is_some().then(|| known.places.bad(&known.boot));
+    let all_names = Arc::new(with_groups_of(&known.config, memory.as_ref()));
     abort_on_panic();
     let start = Start {
         config: Arc::clone(&known.config),
@@ -166,7 +165,10 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let mut tracks = Tracks::new(&known.config, names.node(known.node), bad.as_ref());
     // Before the first beat is read: nothing may be claimed that this node is unfit for.
     tracks.settle(&known.config).into_iter().filter_map(News::told).for_each(|told| boxes.beats.post(told));
-    let threads = [known.beat(start, memory_files, kernel.lease_by(), &boxes)?, known.touch(kernel, &boxes)?];
+    let watchdog = known.watchdog(options, &boxes)?;
+    let (to_watchdog, feeder) = watchdog.map_or((None, None), |(inbox, thread)| (Some(inbox), Some(thread)));
+    let beats = known.beat(start, memory_files, kernel.lease_by(), &boxes, to_watchdog)?;
+    let threads = [Some(beats), Some(known.touch(kernel, &boxes)?), feeder];
     if let Err(error) = sys::lock_memory() {
         warn!("memory is not locked ({error}): under memory pressure beats may be late");
     }
@@ -175,16 +177,18 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         notifier,
         tracks,
         config_path: options.config.clone(),
-        names: Arc::clone(&known.config),
+        node: known.node,
+        names: all_names,
         config: known.config,
         places: known.places,
+        supervisor: agents::Supervisor { run_dir: options.run_dir.clone(), plays: options.play_agents },
         inbox: boxes.desk,
         to_beats: boxes.beats,
         alarms: BTreeMap::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(desk.run(socket))?;
-    for thread in threads {
+    for thread in threads.into_iter().flatten() {
         thread.join().map_err(|_| io::Error::other("a thread of ours panicked"))?;
     }
     places.forget();
@@ -222,8 +226,7 @@ impl Known {
         }
         let config = Arc::new(loaded.config);
         let node = which_node(&config, options.node.as_deref())?;
-        supported(&config)?;
-        for line in machine::remarks(&config, Path::new("/")) {
+        for line in machine::remarks(&config, Some(node), Path::new("/")) {
             warn!("{line}");
         }
         let (keys, warnings) = files::read_keys(&config.keys)?;
@@ -241,6 +244,7 @@ impl Known {
         memory: MemoryFiles,
         lease_by: LeaseBy,
         boxes: &Boxes,
+        to_watchdog: Option<Mailbox<Meal>>,
     ) -> io::Result<JoinHandle<()>> {
         let Self { config, node, keys, .. } = self;
         let life = Life { incarnation: start.incarnation, random: random()? };
@@ -256,12 +260,39 @@ impl Known {
             inbox: boxes.beats.clone(),
             to_addresses: boxes.addresses.clone(),
             to_desk: boxes.desk.clone(),
+            to_watchdog,
             lease_by,
             token: random()?,
         })?;
         // Without it nothing of this daemon is worth anything: the kernel ends the leases, and systemd starts it anew.
         let body = move || beats.run(effects).expect("a socket and a timer can be waited for");
         real_time("beats", BEATS_PRIORITY, body)
+    }
+
+    /// Starts the thread that feeds the watchdog, where there is one, and the way to it. An arbiter holds nothing; and a lab
+    /// must not reset the machine that it is on.
+    fn watchdog(
+        &self,
+        options: &Options,
+        boxes: &Boxes,
+    ) -> io::Result<Option<(Mailbox<Meal>, JoinHandle<()>)>> {
+        let owns_nothing = self.config.nodes.get(&self.node).is_some_and(|node| node.arbiter);
+        let Some(watchdog) = self.config.watchdog.as_ref().filter(|_| !owns_nothing && !options.play_agents)
+        else {
+            return Ok(None);
+        };
+        if let Some(fault) = watchdog::fault(watchdog) {
+            return Err(io::Error::other(fault));
+        }
+        let inbox = Mailbox::new()?;
+        let feeder = Feeder {
+            device: watchdog.device.clone(),
+            timeout: watchdog.timeout,
+            inbox: inbox.clone(),
+            to_beats: boxes.beats.clone(),
+            to_desk: boxes.desk.clone(),
+        };
+        Ok(Some((inbox, real_time("watchdog", WATCHDOG_PRIORITY, move || feeder.run())?)))
     }
 
     /// Starts the thread that has its hands in the kernel.
@@ -370,31 +401,6 @@ pub fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunErr
     found.map(|(id, _)| *id).ok_or_else(|| RunError::NoSuchNode { me: me.clone(), known: known() })
 }
 
-/// What the configuration asks for and this version cannot do is refused at the start, not in a takeover.
-fn supported(config: &Config) -> Result<(), RunError> {
-    let foreign = config.groups.values().flat_map(|group| {
-        let others = group.resources.iter().filter(|resource| !resource.carries_addresses());
-        others.map(move |resource| format!("the agent `{}` of group {}", resource.agent, group.name))
-    });
-    if let Some(what) = foreign.into_iter().next() {
-        return Err(RunError::Unsupported {
-            what,
-            instead: "leave its resource out; addresses (vip, IPaddr) can be run",
-        });
-    }
-    if let Some(fence) = config.fences.first() {
-        let what = format!("the fence {}", fence.name);
-        return Err(RunError::Unsupported { what, instead: "leave it out, or add an arbiter" });
-    }
-    match &config.watchdog {
-        Some(watchdog) => Err(RunError::Unsupported {
-            what: format!("the watchdog {}", watchdog.device.display()),
-            instead: "leave [watchdog] out; no group that can be run yet needs one",
-        }),
-        None => Ok(()),
-    }
-}
-
 /// What a new configuration keeps, adds, changes and removes: a line each.
 fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = Vec::new();
@@ -442,8 +448,17 @@ fn drop_aside(sockets: impl Send + 'static) {
     let _ = thread.spawn(move || drop(sockets));
 }
 
+/// Groups that an earlier daemon ran have names, too, until they are stopped.
+fn with_groups_of(config: &Config, memory: Option<&Memory>) -> Config {
+    let mut names = config.clone();
+    for (id, claim) in memory.iter().flat_map(|memory| &memory.claims) {
+        names.groups.entry(*id).or_insert_with(|| config::Group::clone(&claim.group));
+    }
+    names
+}
+
 /// A thread that is gone must take the others with it: the kernel ends the leases, and systemd starts the daemon anew.
-fn abort_on_panic() {
+pub fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);

@@ -126,8 +126,15 @@ impl Notifier {
 async fn run(notify: Arc<Notify>, kind: &'static str, variables: Vec<(&'static str, String)>) {
     let shown = notify.program.display();
     let mut lines = 0;
-    let program =
-        Program { path: &notify.program, args: &notify.args, variables, bare: false, limit: notify.timeout };
+    let program = Program {
+        path: &notify.program,
+        args: &notify.args,
+        variables,
+        bare: false,
+        limit: notify.timeout,
+        input: "",
+        mark: None,
+    };
     let say = |line: String| {
         lines += 1;
         if lines <= LINES {

@@ -4,6 +4,7 @@
 //! sooner. The leases in the kernel run on meanwhile, and no resource is touched. Before anything is given up, the new
 //! version is asked whether it runs at all here and can read the configuration.
 
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,10 +17,16 @@ use super::notify::Notifier;
 /// What the kernel writes behind the path of a program whose file was replaced.
 const REPLACED: &str = " (deleted)";
 
+/// This program, as it is on disk now.
+pub(super) fn program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    Ok(PathBuf::from(path.to_string_lossy().trim_end_matches(REPLACED)))
+}
+
 /// Does not return if it succeeds; else says why it did not.
 pub(super) async fn replace(config: &Path, notifier: &mut Notifier) -> String {
-    let program = match std::env::current_exe() {
-        Ok(path) => PathBuf::from(path.to_string_lossy().trim_end_matches(REPLACED)),
+    let program = match program() {
+        Ok(program) => program,
         Err(error) => return format!("its program cannot be found: {error}"),
     };
     let check = process::Command::new(&program).arg("check").arg("--config").arg(config).output().await;

@@ -31,6 +31,11 @@ pub(super) fn watchdog_interval() -> Option<Duration> {
     (for_us && micros > 0).then(|| Duration::from_micros(micros / 2))
 }
 
+/// Whether systemd runs this daemon.
+pub(super) fn is_unit() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Whether a process with this name runs.
 pub(super) fn runs(name: &str) -> bool {
     // The kernel keeps 15 bytes of a name.

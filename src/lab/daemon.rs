@@ -24,6 +24,8 @@ pub struct Program {
     pub config: PathBuf,
     /// What stands before `run`: nothing for systole itself.
     pub before: Vec<OsString>,
+    /// Agents are not run: this machine's services are not the lab's.
+    pub plays_agents: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl Lab {
         command.args(&program.before).arg("run");
         command.arg("--config").arg(&program.config).args(["--node", machine]);
         command.arg("--state-dir").arg(&state).arg("--run-dir").arg(&run);
+        command.args(program.plays_agents.then_some("--play-agents"));
         self.launch(machine, command)
     }
 

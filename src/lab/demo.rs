@@ -315,7 +315,7 @@ fn program(folder: &Path, daemon: &Path) -> Result<Program, LabError> {
     };
     let done: io::Result<()> = write();
     done.map_err(LabError::machine(format!("write to {}", folder.display())))?;
-    Ok(Program { path: PathBuf::from(daemon), config, before: Vec::new() })
+    Ok(Program { path: PathBuf::from(daemon), config, before: Vec::new(), plays_agents: true })
 }
 
 /// The configuration of the pair: the client is who it pings.

@@ -109,7 +109,7 @@ impl Rehearsal {
         let program = |lab: &Lab| {
             let (place, is_new) = keys::readable(written, config, lab.folder())?;
             has_new_keys = is_new;
-            Ok(Program { path: daemon.to_owned(), config: place, before: Vec::new() })
+            Ok(Program { path: daemon.to_owned(), config: place, before: Vec::new(), plays_agents: true })
         };
         let nodes: Vec<&str> = site.nodes.iter().map(String::as_str).collect();
         let asked = site.services.iter().filter(|service| service.watched);

@@ -26,6 +26,18 @@ pub fn lock_memory() -> io::Result<()> {
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+mod watchdog {
+    nix::ioctl_readwrite!(set_timeout, b'W', 6, nix::libc::c_int);
+}
+
+/// Sets after how many seconds an open watchdog resets the machine; the device says which number it took.
+pub fn set_watchdog(device: BorrowedFd<'_>, seconds: i32) -> io::Result<i32> {
+    let mut seconds = seconds;
+    // SAFETY: the kernel reads and writes one int, which outlives the call.
+    unsafe { watchdog::set_timeout(device.as_raw_fd(), &raw mut seconds) }?;
+    Ok(seconds)
+}
+
 /// A packet socket on one interface for one kind of frame (an `ETH_P_*` number), which never blocks. It is opened for no
 /// protocol and then bound, so that no frame of another interface gets in between.
 pub fn packet_socket(interface: u32, protocol: u16) -> io::Result<OwnedFd> {

@@ -312,3 +312,38 @@ fn wait_until_it_stops(stream: &std::os::unix::net::UnixStream) {
         }
     }
 }
+
+/// This program under another name.
+fn called(name: &str, arguments: &[&str], run_dir: &Path) -> Output {
+    let link = run_dir.join(name);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_systole"), &link).expect("a link can be made");
+    let output = Command::new(&link).args(arguments).arg("--run-dir").arg(run_dir).output();
+    std::fs::remove_file(&link).expect("it was made");
+    output.expect("the binary is there")
+}
+
+#[test]
+fn heartbeats_commands_are_answered_under_their_names() {
+    let (folder, _served) = pair(World::new(PAIR));
+    let ask = |name: &str, arguments: &[&str]| said(&called(name, arguments, folder.path()));
+    assert_eq!(ask("cl_status", &["listnodes"]).1, "lb0\nlb1\n");
+    assert_eq!(ask("cl_status", &["nodestatus", "lb1"]), (0, "active\n".to_owned(), String::new()));
+    assert_eq!(ask("cl_status", &["rscstatus", "-m"]).1, "local\n");
+    let (code, _, error) = ask("cl_status", &["nodeweight"]);
+    assert!(code == 11 && error.contains("is not understood"), "{code} {error}");
+    let (code, _, error) = ask("hb_standby", &["everything"]);
+    assert!(code == 2 && error.contains("none of all, local, foreign"), "{code} {error}");
+    assert_eq!(ask("hb_standby", &["foreign"]), (0, "there is no such group\n".to_owned(), String::new()));
+    let (code, _, error) = ask("hb_standby", &["local"]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(ask("cl_status", &["rscstatus"]).1, "none\n");
+}
+
+#[test]
+fn without_a_daemon_heartbeat_is_stopped() {
+    let folder = folder();
+    let (code, text, _) = said(&called("cl_status", &["hbstatus"], folder.path()));
+    assert_eq!((code, text.as_str()), (1, "Heartbeat is stopped on this machine.\n"));
+    let (code, _, error) = said(&called("hb_takeover", &[], folder.path()));
+    assert!(code == 2 && error.contains("systole"), "{code} {error}");
+}

@@ -175,6 +175,7 @@ fn group() -> Group {
             params: BTreeMap::new(),
             warm: false,
             monitor: None,
+            start_delay: None,
             start_timeout: None,
             stop_timeout: None,
         })],

@@ -17,7 +17,7 @@ use super::cables::{PATIENCE, pair};
 fn stand_in(lab: &Lab, word: &str) -> Program {
     let config = lab.folder().join("config");
     fs::write(&config, word).unwrap();
-    Program { path: PathBuf::from("/proc/self/exe"), config, before: Vec::new() }
+    Program { path: PathBuf::from("/proc/self/exe"), config, before: Vec::new(), plays_agents: false }
 }
 
 /// Until what it has said is like this.

@@ -55,6 +55,7 @@ tests! {
     rehearsal:
         orders_from_standard_input_happen_to_the_cluster_of_a_file,
         a_mistyped_order_is_answered_and_changes_nothing,
+        agents_are_played_for_what_they_start_would_be_this_machines,
         what_a_daemon_refuses_is_shown_in_its_own_words,
         what_cannot_be_a_lab_is_refused_before_anything_is_built,
         an_ordinary_user_rehearses_a_heartbeat_directory_without_its_keys;

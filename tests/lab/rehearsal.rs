@@ -29,8 +29,12 @@ struct Session {
 }
 
 impl Session {
-    fn start(mut command: Command, config: &Path) -> Self {
-        command.arg("lab").arg(config);
+    fn start(command: Command, config: &Path) -> Self {
+        Self::with(command, config, &[])
+    }
+
+    fn with(mut command: Command, config: &Path, options: &[&str]) -> Self {
+        command.arg("lab").arg(config).args(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let orders = child.stdin.take();
@@ -152,18 +156,35 @@ pub(crate) fn a_mistyped_order_is_answered_and_changes_nothing() {
     assert!(!said.contains("the cable of ") && !said.contains("** cut"), "{said}");
 }
 
+pub(crate) fn agents_are_played_for_what_they_start_would_be_this_machines() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "haresources = \"lb0 192.168.7.20/24/eth0 no-such-agent\"\n";
+    let config = write(folder.path(), &format!("{text}{HEAD}{REST}"));
+    let mut lab = Session::start(Command::new(SYSTOLE), &config);
+    lab.order("status");
+    lab.until("192.168.7.20: lb0 answers");
+    lab.order("ask lb0 standby");
+    lab.order("ask lb1 status");
+    lab.until("here: 192.168.7.20 runs, no-such-agent runs");
+    let (code, said, complaints) = lab.end();
+    assert_eq!((code, complaints.as_str()), (0, ""), "{said}");
+}
+
 pub(crate) fn what_a_daemon_refuses_is_shown_in_its_own_words() {
     let folder = tempfile::tempdir().unwrap();
-    let config =
-        write(folder.path(), &format!("haresources = \"lb0 192.168.7.20/24/eth0 httpd\"\n{HEAD}{REST}"));
-    let (code, said, complaints) = Session::start(Command::new(SYSTOLE), &config).end();
+    let config = write(folder.path(), &format!("haresources = \"lb0 192.168.7.20/24/eth0\"\n{HEAD}{REST}"));
+    let daemon = folder.path().join("daemon");
+    fs::write(&daemon, "#!/bin/sh\necho 'not on such a machine' >&2\nexit 1\n").unwrap();
+    fs::set_permissions(&daemon, Permissions::from_mode(0o755)).unwrap();
+    let options = ["--daemon", daemon.to_str().unwrap()];
+    let (code, said, complaints) = Session::with(Command::new(SYSTOLE), &config, &options).end();
     for node in ["lb0", "lb1"] {
         assert!(
             said.contains(&format!("the daemon of {node} has ended (exit status: 1); its last words:\n")),
             "{said}"
         );
     }
-    assert!(said.contains("cannot be run by this version yet"), "{said}");
+    assert!(said.contains("not on such a machine"), "{said}");
     assert!(complaints.starts_with("not every address is answered for: "), "{complaints}");
     assert_eq!(code, 1);
 }

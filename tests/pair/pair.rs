@@ -159,7 +159,12 @@ impl Pair {
             fs::write(&keys, "1 00112233445566778899aabbccddeeff\n").unwrap();
             fs::set_permissions(&keys, PermissionsExt::from_mode(0o600)).unwrap();
             fs::write(&config, text.replace("KEYS", keys.to_str().unwrap())).unwrap();
-            Ok(Program { path: env!("CARGO_BIN_EXE_systole").into(), config, before: Vec::new() })
+            Ok(Program {
+                path: env!("CARGO_BIN_EXE_systole").into(),
+                config,
+                before: Vec::new(),
+                plays_agents: false,
+            })
         };
         let mut stage =
             Stage::new(&plan, (&settings.nodes(), "client"), (LAN, settings.address()), program).unwrap();

@@ -236,6 +236,7 @@ fn draw_resource(at: u64, shape: &Shape, exclusive: bool, rng: &mut Rng) -> Reso
         params: BTreeMap::new(),
         warm,
         monitor: rng.chance(700).then_some(monitor),
+        start_delay: None,
         start_timeout: Some(Span(lease)),
         stop_timeout: Some(Span(lease)),
     }

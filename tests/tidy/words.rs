@@ -19,7 +19,7 @@ const ROLE_PLACES: [&str; 9] = [
     "docs/migrat",
     "resource-agents/",
     "tests/agents",
-    "src/agents/ocf",
+    "src/agents/stand_ins",
 ];
 
 /// Names that say nothing: what does the thing do?

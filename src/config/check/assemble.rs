@@ -126,6 +126,7 @@ fn resource(resource: &DraftResource, name: String) -> Resource {
             DraftMonitor::Off => None,
             DraftMonitor::Given(given) => Some(given),
         },
+        start_delay: resource.start_delay.as_ref().map(|delay| delay.value),
         start_timeout: resource.start_timeout,
         stop_timeout: resource.stop_timeout,
     }

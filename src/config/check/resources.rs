@@ -20,6 +20,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
             check_agent(resource, findings);
             check_secrets(resource, findings);
             check_warm(resource, findings);
+            check_delay(resource, findings);
             check_address(resource, findings);
         }
     }
@@ -147,6 +148,19 @@ fn check_secrets(resource: &DraftResource, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// The kernel's own work waits for nobody.
+fn check_delay(resource: &DraftResource, findings: &mut Findings) {
+    let agent = &resource.agent.value;
+    let Some(delay) = resource.start_delay.as_ref().filter(|_| address::carries_addresses(agent)) else {
+        return;
+    };
+    findings.push(
+        Diagnostic::mistake(delay.place, format!("the addresses of `{agent}` cannot wait"))
+            .label("they are added at once")
+            .help("take `start-delay` away, or give it to a program that stands before it"),
+    );
 }
 
 fn check_warm(resource: &DraftResource, findings: &mut Findings) {

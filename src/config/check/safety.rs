@@ -92,6 +92,13 @@ fn check_fence(draft: &Draft, fence: &DraftFence, findings: &mut Findings) {
         );
     }
     for (key, value) in &fence.params {
+        if ["action", "option", "method"].contains(&key.as_str()) {
+            findings.push(
+                Diagnostic::mistake(value.place, format!("`{key}` is not for the configuration to say"))
+                    .label("a fence switches off, and nothing else counts as that")
+                    .help(format!("take `{key}` away")),
+            );
+        }
         if agents::is_secret(key) {
             findings.hide(value.place);
             findings.push(

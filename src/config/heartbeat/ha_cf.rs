@@ -9,11 +9,8 @@ use super::words::{Word, lines, words};
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
 use crate::config::draft::{Draft, DraftFence, DraftNode, DraftTiming, DraftWatchdog, Name, Placed};
 use crate::config::model::{Reach, TiebreakMethod};
-use crate::config::{limits, nearest, values};
+use crate::config::{STONITH_FILE, limits, nearest, values};
 use crate::time::Span;
-
-/// The parameter of a stonith plugin that names its file.
-const CONFIG_FILE: &str = "configfile";
 
 /// A directive with its arguments.
 pub(super) struct Line<'a> {
@@ -296,7 +293,7 @@ fn stonith(line: &Line<'_>, draft: &mut Draft, findings: &mut Findings) {
     let agent = line.name_of(kind).map(|kind| format!("stonith:{kind}"));
     let config = line.name_of(config);
     let name = Placed::new(fence_name(&agent.value, &config.value, draft), agent.place);
-    let params = [(CONFIG_FILE.to_owned(), config)].into();
+    let params = [(STONITH_FILE.to_owned(), config)].into();
     draft.fences.push(DraftFence { name, agent, params, nodes: Vec::new(), delay: Span::ZERO });
     // Heartbeat took over only after its device had said yes.
     draft.method = Some(Placed::new(TiebreakMethod::Fence, line.place()));
@@ -307,7 +304,7 @@ fn stonith(line: &Line<'_>, draft: &mut Draft, findings: &mut Findings) {
 fn fence_name(agent: &str, config: &str, draft: &Draft) -> String {
     let alike = draft.fences.iter().filter(|fence| fence.agent.value == agent);
     if let Some(same) =
-        alike.clone().find(|fence| fence.params.get(CONFIG_FILE).is_some_and(|file| file.value == config))
+        alike.clone().find(|fence| fence.params.get(STONITH_FILE).is_some_and(|file| file.value == config))
     {
         return same.name.value.clone();
     }

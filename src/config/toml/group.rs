@@ -89,6 +89,7 @@ fn resource(table: &Table<'_>, findings: &mut Findings) -> Option<DraftResource>
         params: table.params("params", findings),
         warm: table.boolean("warm", findings).is_some_and(|warm| warm.value),
         monitor: table.value("monitor").map_or(DraftMonitor::Default, |value| read_monitor(value, findings)),
+        start_delay: table.span("start-delay", findings),
         start_timeout: table.timeout("start-timeout", findings),
         stop_timeout: table.timeout("stop-timeout", findings),
         agent: table.text("agent", findings)?,

@@ -56,7 +56,7 @@ pub(super) const GROUP: &[&str] = &[
 ];
 /// `[[group.NAME.resource]]`
 pub(super) const RESOURCE: &[&str] =
-    &["name", "agent", "params", "args", "warm", "monitor", "start-timeout", "stop-timeout"];
+    &["name", "agent", "params", "args", "warm", "monitor", "start-delay", "start-timeout", "stop-timeout"];
 /// `monitor = { … }`
 pub(super) const MONITOR: &[&str] = &["every", "timeout", "restarts"];
 
