@@ -130,12 +130,15 @@ pub struct Answer {
     pub why: Option<String>,
     /// Something was run; else it could not be.
     pub ran: bool,
+    /// What it is about is not installed here.
+    pub is_missing: bool,
 }
 
 impl Answer {
     /// Nothing could be run.
     pub(super) fn not_run(code: i32, why: String) -> Self {
-        Self { outcome: Outcome::Failed { code }, why: Some(why), ran: false }
+        let is_missing = code == NOT_INSTALLED;
+        Self { outcome: Outcome::Failed { code }, why: Some(why), ran: false, is_missing }
     }
 }
 
@@ -281,7 +284,7 @@ impl Call {
         let code = match ended {
             Ended::Late => {
                 let why = format!("it took longer than {}, and was killed", self.limit);
-                return Answer { outcome: Outcome::TimedOut, why: Some(why), ran: true };
+                return Answer { outcome: Outcome::TimedOut, why: Some(why), ran: true, is_missing: false };
             }
             // As a shell has it.
             Ended::Signal(signal) => return failed(128 + signal, format!("it was ended by signal {signal}")),
@@ -307,7 +310,10 @@ impl Call {
             }
             Outcome::TimedOut => None,
         };
-        Answer { outcome, why, ran: true }
+        // Only there does it mean this.
+        let is_ocf = matches!(self.class, Class::Ocf { .. });
+        let is_missing = is_ocf && outcome == Outcome::Failed { code: NOT_INSTALLED };
+        Answer { outcome, why, ran: true, is_missing }
     }
 }
 
@@ -317,7 +323,7 @@ const NOT_PERMITTED: i32 = 4;
 pub(super) const NOT_INSTALLED: i32 = 5;
 
 fn failed(code: i32, why: String) -> Answer {
-    Answer { outcome: Outcome::Failed { code }, why: Some(why), ran: true }
+    Answer { outcome: Outcome::Failed { code }, why: Some(why), ran: true, is_missing: false }
 }
 
 type Meaning = (Outcome, Option<&'static str>);

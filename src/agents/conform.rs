@@ -205,7 +205,7 @@ impl<S: FnMut(&Ruling)> Trial<'_, S> {
     async fn ask_with(&self, given: &Given, asked: Asked<'_>, limit: Option<Span>) -> Answer {
         match Call::new(self.agent, asked, given, "trial", limit) {
             Ok(call) => call.carry_out(drop).await,
-            Err(why) => Answer { outcome: Outcome::Failed { code: 2 }, why: Some(why), ran: false },
+            Err(why) => Answer::not_run(2, why),
         }
     }
 

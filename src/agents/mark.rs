@@ -37,10 +37,16 @@ impl Mark {
     }
 }
 
-/// Whether an agent that was noted there runs on.
+/// Whether an agent that was noted there runs on, or any process of it.
 pub(super) fn runs(path: &Path) -> bool {
     let noted = fs::read_to_string(path).ok().and_then(|text| parse(&text));
-    noted.is_some_and(|(pid, noted)| began(pid) == Some(noted))
+    let group_stands =
+        |pid: u32| i32::try_from(pid).is_ok_and(|leader| killpg(Pid::from_raw(leader), None).is_ok());
+    // What hangs in the kernel is often not the agent itself, but what it called.
+    noted.is_some_and(|(pid, noted)| match began(pid) {
+        Some(began) => began == noted,
+        None => group_stands(pid),
+    })
 }
 
 impl Drop for Mark {
@@ -117,7 +123,7 @@ mod tests {
         end_now(folder.path());
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "and forgotten");
-        assert!(!runs(&note));
+        assert!(!runs(&note), "there is no note");
     }
 
     #[test]

@@ -158,9 +158,15 @@ impl Program<'_> {
                 }
             };
             let _ = timeout(GRACE, over).await;
-            drop(group);
-            // It is killed: that is a matter of moments, unless it waits in the kernel for what does not come.
-            if timeout(BURIAL, child.wait()).await.is_err()
+            group.signal(Signal::SIGKILL);
+            // That is a matter of moments, unless one of them waits in the kernel for what does not come.
+            let gone = async {
+                let _ = child.wait().await;
+                while group.stands() {
+                    sleep(LOOK).await;
+                }
+            };
+            if timeout(BURIAL, gone).await.is_err()
                 && let Some(mark) = mark
             {
                 mark.stay();

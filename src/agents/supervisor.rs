@@ -190,7 +190,7 @@ pub async fn serve(supervisor: Supervisor, idle: Duration, plays: bool) -> io::R
         under_way: Arc::default(),
         turns: Mutex::default(),
         described: Mutex::default(),
-        never_ran: Mutex::default(),
+        tried: Mutex::default(),
     });
     let mut terminate = signal(SignalKind::terminate())?;
     loop {
@@ -264,6 +264,15 @@ type Turn = Arc<tokio::sync::Mutex<()>>;
 /// What an agent says of itself, if it does, and when its file was last changed.
 type Described = (Option<SystemTime>, MetaData);
 
+/// What became of the start of a resource, since it was stopped last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    /// It could not even be begun.
+    InVain,
+    /// It runs, or may.
+    Runs,
+}
+
 struct Shop {
     marks: PathBuf,
     stand_ins: PathBuf,
@@ -275,8 +284,7 @@ struct Shop {
     under_way: Arc<()>,
     turns: Mutex<BTreeMap<String, Turn>>,
     described: Mutex<BTreeMap<PathBuf, Described>>,
-    /// Whose start could not even be tried.
-    never_ran: Mutex<BTreeSet<String>>,
+    tried: Mutex<BTreeMap<String, Tried>>,
 }
 
 impl Shop {
@@ -347,17 +355,26 @@ impl Shop {
     /// A look for what is not installed finds nothing. And what could not even be started need not be stopped: else a node
     /// that lacks an agent would say of itself that it may run what it never ran.
     fn weigh(&self, instance: &str, action: Action, answer: Answer) -> Answer {
-        let mut never_ran = self.never_ran.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_missing = answer.outcome == Outcome::Failed { code: NOT_INSTALLED };
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let could_not = answer.is_missing || !answer.ran;
         let outcome = match action {
-            Action::Probe if is_missing => Outcome::NotRunning,
-            Action::Stop if (is_missing || !answer.ran) && never_ran.contains(instance) => Outcome::Done,
-            Action::Start if is_missing || !answer.ran => {
-                never_ran.insert(instance.to_owned());
+            Action::Probe if answer.is_missing => Outcome::NotRunning,
+            Action::Stop if could_not && tried.get(instance) == Some(&Tried::InVain) => Outcome::Done,
+            Action::Probe | Action::Monitor | Action::Start if answer.outcome == Outcome::Done => {
+                tried.insert(instance.to_owned(), Tried::Runs);
                 answer.outcome
             }
+            Action::Start if could_not => {
+                tried.entry(instance.to_owned()).or_insert(Tried::InVain);
+                answer.outcome
+            }
+            // It may run, or half of it.
             Action::Start => {
-                never_ran.remove(instance);
+                tried.insert(instance.to_owned(), Tried::Runs);
+                answer.outcome
+            }
+            Action::Stop if answer.outcome == Outcome::Done => {
+                tried.remove(instance);
                 answer.outcome
             }
             Action::Probe | Action::Monitor | Action::Stop => answer.outcome,
@@ -435,5 +452,5 @@ fn play(played: &Mutex<BTreeSet<String>>, instance: &str, action: Action) -> Ans
         Action::Probe | Action::Monitor if runs.contains(instance) => Outcome::Done,
         Action::Probe | Action::Monitor => Outcome::NotRunning,
     };
-    Answer { outcome, why: None, ran: true }
+    Answer { outcome, why: None, ran: true, is_missing: false }
 }

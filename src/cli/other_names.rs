@@ -9,6 +9,7 @@ use crate::control::shape::{Group, Node, Status};
 
 use super::connection::Daemon;
 use super::failure::{Failure, finish};
+use super::takeover::is_ordinary;
 use super::terminal::{complain, say};
 
 /// What is to be done under a name.
@@ -29,8 +30,8 @@ pub fn meant(arguments: &[String]) -> Meant {
     let all = arguments.get(1..).unwrap_or_default();
     let (daemon, rest) = daemon(all);
     let ordered = match name.as_str() {
-        "hb_standby" => part(&rest).and_then(|part| words("standby", part, &daemon)),
-        "hb_takeover" => part(&rest).and_then(|part| words("takeover", part, &daemon)),
+        "hb_standby" => part(&rest, true).and_then(|part| words("standby", part, &daemon)),
+        "hb_takeover" => part(&rest, false).and_then(|part| words("takeover", part, &daemon)),
         "cl_status" => return Meant::Done(cl_status(&rest, &daemon)),
         _ => {
             return stand_ins::answer(&name, all).map_or(Meant::AsItStands, |said| Meant::Done(tell(&said)));
@@ -65,12 +66,14 @@ enum Part {
     Foreign,
 }
 
-fn part(rest: &[String]) -> Result<Part, Failure> {
+fn part(rest: &[String], gives: bool) -> Result<Part, Failure> {
     match rest {
         [] => Ok(Part::All),
         [one] if one == "all" => Ok(Part::All),
         [one] if one == "local" => Ok(Part::Local),
-        [one] if one == "foreign" || one == "failback" => Ok(Part::Foreign),
+        [one] if one == "foreign" => Ok(Part::Foreign),
+        // The node that gives, gives the others theirs; the one that takes, takes its own.
+        [one] if one == "failback" => Ok(if gives { Part::Foreign } else { Part::Local }),
         other => {
             Err(Failure::Unusable(format!("{:?} is none of all, local, foreign, failback", other.join(" "))))
         }
@@ -87,10 +90,15 @@ fn is_in(part: Part, group: &Group, node: &str) -> bool {
     }
 }
 
-/// Heartbeat's node gives groups away and goes on taking part: so they are named, and the node is not put on standby.
+/// Heartbeat's node gives groups away and goes on taking part: so they are named, those that it holds, and the node is not
+/// put on standby. It takes what it may own.
 fn words(command: &str, part: Part, daemon: &Daemon) -> Result<Option<Vec<String>>, Failure> {
     let status = daemon.connect()?.status()?;
-    let groups = status.groups.iter().filter(|group| is_in(part, group, &status.node));
+    let concerns = |group: &&Group| match command {
+        "standby" => group.holder.as_ref() == Some(&status.node),
+        _ => is_ordinary(group) && group.nodes.iter().any(|able| able.node == status.node),
+    };
+    let groups = status.groups.iter().filter(|group| is_in(part, group, &status.node)).filter(concerns);
     let groups: Vec<String> = groups.map(|group| group.name.clone()).collect();
     if groups.is_empty() {
         say("there is no such group\n");

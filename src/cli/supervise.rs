@@ -36,6 +36,7 @@ impl Supervise {
                 "agents cannot be run from {place}: {error}\nlook who owns that directory"
             ))
         };
+        let run_dir = std::path::absolute(&self.run_dir).unwrap_or_else(|_| self.run_dir.clone());
         // An errand that was lost with a panic would never be answered; the next supervisor is asked again.
         abort_on_panic();
         // Each agent is some files. And what starts from here starts at the root.
@@ -47,7 +48,7 @@ impl Supervise {
         let _ = std::fs::create_dir_all(OCF_MARKS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let serve = async {
-            let Some(supervisor) = supervisor::listen(&self.run_dir).await? else { return Ok(()) };
+            let Some(supervisor) = supervisor::listen(&run_dir).await? else { return Ok(()) };
             supervisor::serve(supervisor, Duration::from_secs(self.idle.max(1)), self.play).await
         };
         runtime.block_on(serve).map_err(failed)

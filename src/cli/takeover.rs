@@ -48,8 +48,11 @@ impl Takeover {
 /// A group that goes with another comes along with it, and the instances of a clone are to be spread: neither is ordered.
 fn all(status: &Status) -> Vec<String> {
     let here = |group: &&Group| group.nodes.iter().any(|able| able.node == status.node);
-    let ordinary = |group: &&Group| {
-        group.because.get("kind").is_none_or(|kind| kind != "with") && !group.name.contains(':')
-    };
-    status.groups.iter().filter(here).filter(ordinary).map(|group| group.name.clone()).collect()
+    let groups = status.groups.iter().filter(here).filter(|group| is_ordinary(group));
+    groups.map(|group| group.name.clone()).collect()
+}
+
+/// Neither a follower of another group, nor an instance of a clone.
+pub(super) fn is_ordinary(group: &Group) -> bool {
+    group.because.get("kind").is_none_or(|kind| kind != "with") && !group.name.contains(':')
 }

@@ -51,7 +51,7 @@ pub(super) struct Supervisor {
 
 /// Where errands go.
 pub(super) struct Agents {
-    errands: UnboundedSender<Errand>,
+    errands: UnboundedSender<(Errand, Span)>,
 }
 
 impl Agents {
@@ -72,7 +72,7 @@ impl Agents {
     /// The core has one errand at most for each resource and each node, so no more than that wait.
     pub(super) fn ask(&self, errand: Errand) {
         // It listens for as long as this daemon lives.
-        let _ = self.errands.send(errand);
+        let _ = self.errands.send((errand, clock::now().boot));
     }
 }
 
@@ -88,7 +88,7 @@ struct Way {
 }
 
 impl Way {
-    async fn run(mut self, are_needed: bool, mut inbox: UnboundedReceiver<Errand>) {
+    async fn run(mut self, are_needed: bool, mut inbox: UnboundedReceiver<(Errand, Span)>) {
         if !are_needed {
             let Some(errand) = inbox.recv().await else { return };
             self.note(errand);
@@ -97,6 +97,9 @@ impl Way {
         // From now on it is held on to: one that is there when the machine shuts down need not be started then.
         while !inbox.is_closed() {
             let (read, mut write) = self.connect().await.into_split();
+            while let Ok(errand) = inbox.try_recv() {
+                self.note(errand);
+            }
             self.give_up_what_is_old();
             if self.open.is_empty() {
                 self.to_desk.post(Said::Supervisor(None));
@@ -115,8 +118,8 @@ impl Way {
         }
     }
 
-    fn note(&mut self, errand: Errand) {
-        self.open.insert(errand.about(), (errand, clock::now().boot));
+    fn note(&mut self, (errand, at): (Errand, Span)) {
+        self.open.insert(errand.about(), (errand, at));
     }
 
     /// A node may have come back meanwhile, and a lease may be over: the core asks again for what it still wants. Stops and
@@ -197,7 +200,7 @@ impl Way {
         &mut self,
         words: &mut Lines<BufReader<OwnedReadHalf>>,
         write: &mut OwnedWriteHalf,
-        inbox: &mut UnboundedReceiver<Errand>,
+        inbox: &mut UnboundedReceiver<(Errand, Span)>,
     ) -> String {
         for (errand, _) in self.open.values() {
             if let Err(error) = send(write, errand).await {
@@ -208,7 +211,7 @@ impl Way {
             tokio::select! {
                 errand = inbox.recv() => {
                     let Some(errand) = errand else { return "this daemon ends".to_owned() };
-                    let sent = send(write, &errand).await;
+                    let sent = send(write, &errand.0).await;
                     self.note(errand);
                     if let Err(error) = sent {
                         return error.to_string();

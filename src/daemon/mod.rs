@@ -98,6 +98,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Agents are not run: what they would do is taken for done.
     pub play_agents: bool,
+    /// The watchdog is fed, although not all that it must promise holds yet: for tests.
+    pub tries_watchdog: bool,
 }
 
 /// Why it does not run.
@@ -115,6 +117,14 @@ pub enum RunError {
         me: String,
         /// Those of the configuration.
         known: String,
+    },
+    /// What this version cannot do yet.
+    #[error("{what} cannot be relied on in this version yet: {instead}")]
+    Unsupported {
+        /// What the configuration asks for.
+        what: String,
+        /// What to do.
+        instead: &'static str,
     },
     /// A file.
     #[error(transparent)]
@@ -138,6 +148,9 @@ pub enum RunError {
 /// Runs until everything is handed over.
 pub fn run(options: &Options) -> Result<(), RunError> {
     let known = Known::read(options)?;
+    if !options.tries_watchdog && !options.play_agents {
+        supported(&known.config)?;
+    }
     // It is also what keeps a second daemon away.
     let socket = Socket::bind(&options.run_dir)?;
     let mut memory_files = known.places.memory(&known.boot);
@@ -399,6 +412,20 @@ pub fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunErr
         names.join(", ")
     };
     found.map(|(id, _)| *id).ok_or_else(|| RunError::NoSuchNode { me: me.clone(), known: known() })
+}
+
+/// What the configuration asks for and this version cannot do is refused at the start, not in a takeover.
+///
+/// A device that is closed by a daemon's death counts anew, which the winner of a lease does not wait for yet; and nothing
+/// ties holding a group to a device that counts.
+fn supported(config: &Config) -> Result<(), RunError> {
+    match &config.watchdog {
+        Some(watchdog) => Err(RunError::Unsupported {
+            what: format!("the watchdog {}", watchdog.device.display()),
+            instead: "leave [watchdog] out, and write a [fence.NAME] for each node",
+        }),
+        None => Ok(()),
+    }
 }
 
 /// What a new configuration keeps, adds, changes and removes: a line each.
