@@ -18,6 +18,8 @@ mod watch;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nix::poll::{PollTimeout, poll};
+
 use super::netlink::{Message, Netlink, Protocol};
 
 pub use super::frame::Mac;
@@ -30,7 +32,7 @@ const FAMILY_IPV4: u8 = 2;
 const FAMILY_IPV6: u8 = 10;
 
 /// A list that changes while it is read is read again, so often at most: the last one may have holes, and is refused.
-const DUMPS: usize = 10;
+const DUMPS: u8 = 20;
 
 /// What could not be done, by whose fault.
 #[derive(Debug, thiserror::Error)]
@@ -116,12 +118,16 @@ impl Route {
         message: &Message,
         read: impl Fn(u16, &[u8]) -> Option<T>,
     ) -> Result<Vec<T>, RouteError> {
-        let mut attempt = 1;
+        let mut attempt = 1_u8;
         loop {
             let mut found = Vec::new();
             match self.netlink.dump(message.clone(), |kind, body| found.extend(read(kind, body))) {
                 Ok(()) => return Ok(found),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && attempt < DUMPS => attempt += 1,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && attempt < DUMPS => {
+                    // The kernel goes on changing what was ordered, hundreds of addresses at a time: it gets the time.
+                    let _ = poll(&mut [], PollTimeout::from(attempt));
+                    attempt += 1;
+                }
                 Err(error) => return Err(RouteError::new(what, error)),
             }
         }
