@@ -268,16 +268,8 @@ impl Call {
 
     /// The program as it is called.
     pub fn program(&self) -> Program<'_> {
-        let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        Program {
-            path: &self.program,
-            args: &self.args,
-            variables,
-            bare: true,
-            limit: self.limit,
-            input: "",
-            mark: self.mark.clone(),
-        }
+        let bare = Program::bare(&self.program, &self.args, &self.variables, self.limit);
+        Program { mark: self.mark.clone(), ..bare }
     }
 
     fn judge(&self, ended: Ended, heard: Heard, reason: Option<String>) -> Answer {

@@ -124,16 +124,8 @@ impl Way {
     }
 
     fn program<'a>(&'a self, mark: &Path) -> Program<'a> {
-        let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        Program {
-            path: &self.program,
-            args: &self.args,
-            variables,
-            bare: true,
-            limit: LIMIT,
-            input: &self.input,
-            mark: Some(mark.to_owned()),
-        }
+        let bare = Program::bare(&self.program, &self.args, &self.variables, LIMIT);
+        Program { input: &self.input, mark: Some(mark.to_owned()), ..bare }
     }
 }
 

@@ -77,6 +77,19 @@ pub enum Ended {
     Late,
 }
 
+impl<'a> Program<'a> {
+    /// As agents are run: with nothing in its environment but this.
+    pub fn bare(
+        path: &'a PathBuf,
+        args: &'a [String],
+        variables: &'a [(String, String)],
+        limit: Span,
+    ) -> Self {
+        let variables = variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        Self { path, args, variables, bare: true, limit, input: "", mark: None }
+    }
+}
+
 impl Program<'_> {
     /// Runs it, and hands over each line that it writes. Why it has failed, if it has.
     pub async fn run(self, say: impl FnMut(String) + Send) -> Result<(), String> {

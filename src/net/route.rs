@@ -32,7 +32,7 @@ const FAMILY_IPV4: u8 = 2;
 const FAMILY_IPV6: u8 = 10;
 
 /// A list that changes while it is read is read again, so often at most: the last one may have holes, and is refused.
-const DUMPS: u8 = 20;
+const DUMPS: u8 = 10;
 
 /// What could not be done, by whose fault.
 #[derive(Debug, thiserror::Error)]
