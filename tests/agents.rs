@@ -112,3 +112,28 @@ fn names_that_mean_nothing_here_are_said_with_where_they_were_sought() {
     let listed: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert!(code == 0 && listed["version"] == 1 && listed["agents"].is_array(), "{said}");
 }
+
+#[test]
+fn heartbeats_event_scripts_are_run_with_its_variables_unless_they_take_over_resources() {
+    let place = tempfile::tempdir().unwrap();
+    let status = place.path().join("status");
+    let run = |event: &str| {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/rc.d");
+        let mut command = Command::new(program);
+        command.arg(place.path()).env("SYSTOLE_EVENT", event);
+        let output = command.env("SYSTOLE_PEER", "lb1").env("SYSTOLE_NODE", "lb0").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let write = |text: &str| {
+        fs::write(&status, text).unwrap();
+        fs::set_permissions(&status, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    assert_eq!(run("peer-down"), "", "there is none");
+    write("#!/bin/sh\necho $HA_OURUNAME: $HA_src is $HA_st\n");
+    assert_eq!(run("peer-down"), "lb0: lb1 is dead\n");
+    assert_eq!(run("peer-up"), "lb0: lb1 is active\n");
+    assert_eq!(run("running"), "");
+    write("#!/bin/sh\n/usr/share/heartbeat/mach_down $HA_src\n");
+    assert!(run("peer-down").contains("is not run: it takes over resources"));
+}

@@ -14,7 +14,7 @@ const OCF_ROOT: &str = "/usr/lib/ocf";
 /// Agents keep their marks here; they expect that it exists.
 pub const OCF_MARKS: &str = "/run/resource-agents";
 /// What an agent finds on its way, and nobody else's.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// An agent that says why it failed begins that line so.
 const REASON: &str = "ocf-exit-reason:";
 /// Where nothing is said of how long an action may take: what OCF's agents advise most.
@@ -72,7 +72,9 @@ pub struct Given {
 /// handed it on to an OCF agent.
 const PLACES: &[(&str, &[&str])] = &[
     ("systole:apache", &["config"]),
+    ("systole:conntrackd", &["config"]),
     ("systole:haproxy", &["config"]),
+    ("systole:ipvsadm", &["config"]),
     ("systole:nginx", &["config"]),
     ("systole:mailto", &["email", "subject"]),
     ("systole:sendarp", &["ip", "nic"]),
