@@ -571,6 +571,7 @@ fn config(nodes: usize, groups: usize) -> Config {
         groups: (0..groups).map(group).collect(),
         notify: None,
         tracks: Vec::new(),
+        respawns: Vec::new(),
     }
 }
 
@@ -586,6 +587,7 @@ fn group(name: String) -> Group {
         clone_of: None,
         with: None,
         after: Vec::new(),
+        apart: Vec::new(),
         reach: Reach::Any,
         failure_window: Span::seconds(60),
         interfaces: Vec::new(),

@@ -58,7 +58,7 @@ impl Beat {
 
 /// What a node is up to. An arbiter votes and owns nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[allow(clippy::struct_excessive_bools, reason = "five independent facts, one bit each on the wire")]
+#[allow(clippy::struct_excessive_bools, reason = "six independent facts, one bit each on the wire")]
 pub struct Flags {
     /// Not yet ready to own anything: just started, and no majority seen.
     pub starting: bool,
@@ -70,6 +70,8 @@ pub struct Flags {
     pub arbiter: bool,
     /// Without memory of its earlier grants, so it grants nothing yet.
     pub hold_off: bool,
+    /// Its machine's watchdog counts, and resets it if it hangs with an exclusive group.
+    pub guarded: bool,
 }
 
 /// Digests of a voter set with its tie-break. While the voters change, there are two sets and both must agree.
@@ -188,6 +190,8 @@ pub enum Unfit {
     Carrier,
     /// A tracked script, file or process says so.
     Health,
+    /// The group is exclusive, and the machine's watchdog does not count.
+    Watchdog,
     /// A resource failed here; it is tried again after so long.
     Failed {
         /// Time left of the failure window.
@@ -209,8 +213,10 @@ pub enum Subject {
     Cluster,
     /// One node.
     Node(NodeId),
-    /// One group.
+    /// Where one group shall be.
     Group(GroupId),
+    /// Who looks after one group.
+    Care(GroupId),
 }
 
 /// An operator's order. It spreads with the beats until every node has it, and is replaced by a greater version.
@@ -229,7 +235,7 @@ pub enum Wish {
     Nothing,
     /// Of a node: own nothing.
     Standby,
-    /// Of the cluster: leave all resources as they are.
+    /// Of the cluster, or of the care of a group: leave the resources as they are.
     Maintenance,
     /// Of a group: be on this node, while it can serve it.
     Place(NodeId),

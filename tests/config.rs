@@ -215,8 +215,8 @@ fn every_directive_of_heartbeat_is_in_the_reference() {
 /// The keys of `systole.toml`, written out by hand.
 const KEYS: &str = "haresources name keys keepalive warntime deadtime initdead arbiter interface unicast multicast \
     broadcast port ttl method ping enforce device timeout agent params nodes delay before before-tiebreak prefer only \
-    failback failback-delay exclusive promise with after clones reach failure-window resource args warm monitor \
-    start-delay start-timeout stop-timeout program events";
+    failback failback-delay exclusive promise with after apart clones reach failure-window resource args warm monitor \
+    start-delay start-timeout stop-timeout program events user";
 
 #[test]
 fn every_key_is_in_the_reference_and_is_known() {

@@ -9,6 +9,7 @@
 //! | `program.rs` | a stranger's program, run once: it may hang, fork, write without end or be gone |
 //! | `fence.rs` | how a machine is switched off |
 //! | `mark.rs` | which of them are under way |
+//! | `keep.rs` | programs that are kept running beside the daemon |
 //! | `stand_ins.rs` | what agents call by the names of Pacemaker's programs |
 //! | `skeleton.sh` | an agent to begin with |
 //! | `supervisor.rs` | the process that runs agents for the daemon, and outlives it |
@@ -18,6 +19,7 @@ pub mod call;
 pub mod conform;
 mod fence;
 mod find;
+mod keep;
 mod mark;
 pub mod metadata;
 pub mod program;

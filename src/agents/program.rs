@@ -10,7 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::{self, Receiver};
 use tokio::process::{Child, Command};
@@ -64,6 +64,8 @@ pub struct Program<'a> {
     pub input: &'a str,
     /// Where it is noted while it is under way.
     pub mark: Option<PathBuf>,
+    /// Whose rights it has; else ours.
+    pub user: Option<User>,
 }
 
 /// How it ended.
@@ -86,7 +88,7 @@ impl<'a> Program<'a> {
         limit: Span,
     ) -> Self {
         let variables = variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        Self { path, args, variables, bare: true, limit, input: "", mark: None }
+        Self { path, args, variables, bare: true, limit, input: "", mark: None, user: None }
     }
 }
 
@@ -106,8 +108,22 @@ impl Program<'_> {
 
     /// Runs it, and hands over each line that it writes. How it ended, or why it could not be run.
     pub async fn end(self, say: impl FnMut(String) + Send) -> Result<Ended, String> {
+        let limit = sleep(Duration::from_micros(self.limit.as_micros()));
         let mut lines = Lines { line: Vec::new(), say };
-        let ended = self.attempt(true, &mut |bytes: &[u8]| lines.take(bytes)).await;
+        let ended = self.attempt((true, false), limit, &mut |bytes: &[u8]| lines.take(bytes)).await;
+        lines.end();
+        ended
+    }
+
+    /// Runs it until it ends, or until this does, whatever its limit says. Nothing that it has started in its group is left
+    /// then.
+    pub async fn whole(
+        self,
+        over: impl Future<Output = ()> + Send,
+        say: impl FnMut(String) + Send,
+    ) -> Result<Ended, String> {
+        let mut lines = Lines { line: Vec::new(), say };
+        let ended = self.attempt((true, true), over, &mut |bytes: &[u8]| lines.take(bytes)).await;
         lines.end();
         ended
     }
@@ -119,13 +135,15 @@ impl Program<'_> {
             let room = WHOLE_BYTES.saturating_sub(whole.len());
             whole.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         };
-        let ended = self.attempt(false, keep).await?;
+        let limit = sleep(Duration::from_micros(self.limit.as_micros()));
+        let ended = self.attempt((false, false), limit, keep).await?;
         Ok((ended, String::from_utf8_lossy(&whole).into_owned()))
     }
 
     async fn attempt(
         self,
-        with_errors: bool,
+        (with_errors, whole): (bool, bool),
+        over: impl Future<Output = ()> + Send,
         sink: &mut (impl FnMut(&[u8]) + Send),
     ) -> Result<Ended, String> {
         let failed = |error: io::Error| format!("it cannot be run: {error}");
@@ -136,6 +154,9 @@ impl Program<'_> {
             command.env_clear();
         }
         command.args(self.args).envs(self.variables).process_group(0);
+        if let Some(user) = &self.user {
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).current_dir("/");
+        }
         for name in NOT_INHERITED {
             command.env_remove(name);
         }
@@ -160,36 +181,51 @@ impl Program<'_> {
             },
         });
         let (mut group, mut child, mark) = started.await.map_err(|error| error.to_string())??;
-        let limit = Duration::from_micros(self.limit.as_micros());
-        let ended = timeout(limit, listen(&mut child, &mut receiver, sink)).await;
-        let Ok(status) = ended else {
-            group.signal(Signal::SIGTERM);
-            let over = async {
-                let _ = listen(&mut child, &mut receiver, sink).await;
-                while group.stands() {
-                    sleep(LOOK).await;
-                }
-            };
-            let _ = timeout(GRACE, over).await;
-            group.signal(Signal::SIGKILL);
-            // That is a matter of moments, unless one of them waits in the kernel for what does not come.
-            let gone = async {
-                let _ = child.wait().await;
-                while group.stands() {
-                    sleep(LOOK).await;
-                }
-            };
-            if timeout(BURIAL, gone).await.is_err()
-                && let Some(mark) = mark
-            {
+        let ended = tokio::select! {
+            status = listen(&mut child, &mut receiver, sink) => Some(status),
+            () = over => None,
+        };
+        let Some(status) = ended else {
+            let is_over = end(&mut group, &mut child, &mut receiver, sink).await;
+            if let Some(mark) = mark.filter(|_| !is_over) {
                 mark.stay();
             }
             return Ok(Ended::Late);
         };
+        if whole && group.stands() {
+            end(&mut group, &mut child, &mut receiver, sink).await;
+        }
         group.0 = None;
         let status = status.map_err(failed)?;
         Ok(status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or_default()), Ended::Code))
     }
+}
+
+/// Asks a program and all that it has started to end, then kills them. Whether all are gone: one of them may wait in the
+/// kernel for what does not come.
+async fn end(
+    group: &mut ProcessGroup,
+    child: &mut Child,
+    receiver: &mut Receiver,
+    sink: &mut impl FnMut(&[u8]),
+) -> bool {
+    group.signal(Signal::SIGTERM);
+    let over = async {
+        let _ = listen(child, receiver, sink).await;
+        while group.stands() {
+            sleep(LOOK).await;
+        }
+    };
+    let _ = timeout(GRACE, over).await;
+    group.signal(Signal::SIGKILL);
+    // That is a matter of moments.
+    let gone = async {
+        let _ = child.wait().await;
+        while group.stands() {
+            sleep(LOOK).await;
+        }
+    };
+    timeout(BURIAL, gone).await.is_ok()
 }
 
 /// A pipe that holds all of it.

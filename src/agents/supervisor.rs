@@ -25,7 +25,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::time::sleep;
 
 use crate::cluster::{Action, Outcome, Ticket};
-use crate::config::{Fence, Resource};
+use crate::config::{Fence, Resource, Respawn};
 use crate::time::Span;
 use crate::types::NodeId;
 
@@ -33,6 +33,7 @@ use super::call::{Answer, Asked, Call, Given, NOT_INSTALLED};
 use super::conform::describe;
 use super::fence::switch_off;
 use super::find::{Agent, Class, find};
+use super::keep::Keeper;
 use super::metadata::MetaData;
 use super::{mark, stand_ins};
 
@@ -48,6 +49,9 @@ const STAND_INS: &str = "agents.bin";
 const LOOK: Duration = Duration::from_secs(1);
 /// An error of the machine passes, or does not; it is not tried again at once.
 const LATER: Duration = Duration::from_millis(100);
+
+/// A daemon that has gone comes back and asks again within this time, or the programs that it kept running are ended.
+const COMES_BACK: Duration = Duration::from_secs(5);
 
 /// So many lines of agents wait for a daemon that does not read them; more are not told.
 const WAITING: usize = 256;
@@ -84,6 +88,11 @@ pub enum Errand {
         /// What can do that, in the order in which it is tried.
         devices: Vec<Fence>,
     },
+    /// These programs run from now on, and no others, for as long as there is a daemon. Nothing is answered.
+    Keep {
+        /// Which.
+        programs: Vec<Respawn>,
+    },
 }
 
 impl Errand {
@@ -92,6 +101,7 @@ impl Errand {
         match self {
             Self::Agent { ticket, .. } => ticket.generation,
             Self::Fence { generation, .. } => *generation,
+            Self::Keep { .. } => 0,
         }
     }
 
@@ -101,6 +111,7 @@ impl Errand {
             Self::Agent { instance, .. } => instance.clone(),
             // The name of no resource.
             Self::Fence { name, .. } => format!("fence:{name}"),
+            Self::Keep { .. } => "respawn:".to_owned(),
         }
     }
 }
@@ -137,6 +148,13 @@ pub enum Word {
         node: NodeId,
         /// Why it is not off; nothing if it is, for sure.
         why: Option<String>,
+    },
+    /// Of a program that is kept running.
+    Kept {
+        /// Which.
+        name: String,
+        /// Why it does not run, or has not for long.
+        trouble: Option<String>,
     },
 }
 
@@ -188,6 +206,7 @@ pub async fn serve(supervisor: Supervisor, idle: Duration, plays: bool) -> io::R
         played: plays.then(Mutex::default),
         closing: AtomicBool::new(false),
         under_way: Arc::default(),
+        keeper: Keeper::default(),
         turns: Mutex::default(),
         described: Mutex::default(),
         tried: Mutex::default(),
@@ -205,6 +224,7 @@ pub async fn serve(supervisor: Supervisor, idle: Duration, plays: bool) -> io::R
     }
     // What is under way is brought to its end; what waits is asked of the next one.
     shop.closing.store(true, Ordering::Relaxed);
+    shop.keeper.keep(Vec::new(), None, &shop.marks, &shop.under_way);
     while Arc::strong_count(&shop.under_way) > 1 {
         sleep(LATER).await;
     }
@@ -214,10 +234,14 @@ pub async fn serve(supervisor: Supervisor, idle: Duration, plays: bool) -> io::R
 /// Until nobody has had a hand on it for so long: each guest and each errand has one. Nobody comes any more where its place
 /// is gone, as that of a lab is.
 async fn unneeded(shop: &Arc<Shop>, idle: Duration) {
-    let mut spare = Duration::ZERO;
+    let (mut spare, mut alone) = (Duration::ZERO, Duration::ZERO);
     while spare < idle {
         sleep(LOOK).await;
-        let is_spare = Arc::strong_count(shop) == 1;
+        alone = if shop.keeper.is_orphan() { alone + LOOK } else { Duration::ZERO };
+        if alone == COMES_BACK {
+            shop.keeper.keep(Vec::new(), None, &shop.marks, &shop.under_way);
+        }
+        let is_spare = Arc::strong_count(shop) == 1 && Arc::strong_count(&shop.under_way) == 1;
         spare = if is_spare { spare + LOOK } else { Duration::ZERO };
         if is_spare && !shop.marks.exists() {
             return;
@@ -249,6 +273,10 @@ async fn take_errands(read: OwnedReadHalf, tell: Sender<Word>, shop: Arc<Shop>) 
     while let Ok(Some(line)) = lines.next_line().await {
         // Whoever speaks otherwise is of another version, and is left.
         let Ok(errand) = serde_json::from_str::<Errand>(&line) else { return };
+        if let Errand::Keep { programs } = errand {
+            shop.keep(programs, &tell);
+            continue;
+        }
         let (shop, tell) = (Arc::clone(&shop), tell.clone());
         let under_way = Arc::clone(&shop.under_way);
         tokio::spawn(async move {
@@ -280,14 +308,29 @@ struct Shop {
     played: Option<Mutex<BTreeSet<String>>>,
     /// Nothing is begun any more.
     closing: AtomicBool,
-    /// Each errand has a hand on it.
+    /// Each errand has a hand on it, and each program that is kept running.
     under_way: Arc<()>,
+    keeper: Keeper,
     turns: Mutex<BTreeMap<String, Turn>>,
     described: Mutex<BTreeMap<PathBuf, Described>>,
     tried: Mutex<BTreeMap<String, Tried>>,
 }
 
 impl Shop {
+    fn keep(&self, programs: Vec<Respawn>, tell: &Sender<Word>) {
+        if self.closing.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.played.is_some() {
+            for Respawn { name, .. } in programs {
+                let line = "it would be kept running".to_owned();
+                let _ = tell.try_send(Word::Line { about: format!("respawn:{name}"), line });
+            }
+            return;
+        }
+        self.keeper.keep(programs, Some(tell.clone()), &self.marks, &self.under_way);
+    }
+
     async fn carry_out(&self, errand: Errand, tell: &Sender<Word>) {
         let about = errand.about();
         let turn = {
@@ -295,7 +338,7 @@ impl Shop {
             Arc::clone(turns.entry(about.clone()).or_default())
         };
         let held = match &errand {
-            Errand::Agent { .. } => turn.lock().await,
+            Errand::Agent { .. } | Errand::Keep { .. } => turn.lock().await,
             // Whoever must wait for that asks again, if he still needs it: an old order must not reach a healthy node.
             Errand::Fence { .. } => match turn.try_lock() {
                 Ok(held) => held,
@@ -343,6 +386,8 @@ impl Shop {
                 };
                 Word::Fenced { about: about.clone(), generation, node, why: done.err() }
             }
+            // It is no errand with an end.
+            Errand::Keep { .. } => return,
         };
         drop(held);
         if lines > LINES {
@@ -433,6 +478,7 @@ async fn answer_at_once(errand: Errand, why: &str, tell: &Sender<Word>) {
     let word = match errand {
         Errand::Agent { ticket, .. } => Word::Done { about, ticket, outcome: Outcome::TimedOut, why },
         Errand::Fence { generation, node, .. } => Word::Fenced { about, generation, node, why },
+        Errand::Keep { .. } => return,
     };
     let _ = tell.send(word).await;
 }

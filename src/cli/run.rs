@@ -34,16 +34,13 @@ pub struct Run {
     /// Run no agents, and take what they would do for done: a lab must not touch this machine's services
     #[arg(long, hide = true)]
     pub play_agents: bool,
-    /// Feed the watchdog although it is not finished: for tests
-    #[arg(long, hide = true)]
-    pub try_watchdog: bool,
 }
 
 impl Run {
     /// Returns when the daemon has stopped.
     pub fn run(&self) -> ExitCode {
         log_to_stderr();
-        let Self { config, node, state_dir, run_dir, play_agents, try_watchdog } = self;
+        let Self { config, node, state_dir, run_dir, play_agents } = self;
         let options = Options {
             config: config.clone(),
             node: node.clone(),
@@ -51,18 +48,13 @@ impl Run {
             // The supervisor of agents looks for it from the root.
             run_dir: std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.clone()),
             play_agents: *play_agents,
-            tries_watchdog: *try_watchdog,
         };
         match daemon::run(&options) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 error!("{why}");
-                let mistaken = matches!(
-                    why,
-                    RunError::Config(LoadError::Wrong(_))
-                        | RunError::NoSuchNode { .. }
-                        | RunError::Unsupported { .. }
-                );
+                let mistaken =
+                    matches!(why, RunError::Config(LoadError::Wrong(_)) | RunError::NoSuchNode { .. });
                 ExitCode::from(if mistaken { 1 } else { 2 })
             }
         }

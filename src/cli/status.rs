@@ -114,6 +114,12 @@ fn general(status: &Shape, colour: bool) -> String {
     if status.maintenance {
         text.push_str("  maintenance: the resources are left alone until `systole maintenance off`\n");
     }
+    for group in status.groups.iter().filter(|group| group.maintenance) {
+        let name = &group.name;
+        text.push_str(&format!(
+            "  maintenance: {name} is left alone until `systole maintenance off {name}`\n"
+        ));
+    }
     text.push_str(&match (&status.lease.why, status.lease.by.as_str()) {
         (Some(why), by) => format!("  leases are enforced by the {by}: {why}\n"),
         (None, by) => format!("  leases are enforced by the {by}\n"),
@@ -155,6 +161,7 @@ fn node_lines(node: &Node, width: usize) -> String {
         (node.leaving, "is stopping"),
         (node.standby, "on standby"),
         (node.hold_off, "grants nothing yet"),
+        (node.guarded, "guarded by its watchdog"),
     ];
     said.extend(flags.iter().filter(|(holds, _)| *holds).map(|(_, text)| (*text).to_owned()));
     let mut text = format!("  {:width$}  {}\n", node.name, said.join(", "));

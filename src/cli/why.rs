@@ -101,6 +101,9 @@ fn changes(status: &Status, group: &Group) -> Vec<String> {
     if status.maintenance {
         return vec!["`systole maintenance off`: until then nothing moves".to_owned()];
     }
+    if group.maintenance {
+        return vec![format!("`systole maintenance off {name}`: until then it is left alone")];
+    }
     let able = group.nodes.iter().filter(|able| able.able && Some(&able.node) != group.holder.as_ref());
     let others: Vec<&str> = able.map(|able| able.node.as_str()).collect();
     let mut lines = Vec::new();

@@ -52,7 +52,7 @@ impl Core {
 
     fn claim_if_wanted(&mut self, group: GroupId, fx: &mut Effects) {
         let Some(tenure) = self.groups.get(&group) else { return };
-        if tenure.outdated || self.leaving() || self.orders.maintenance() {
+        if tenure.outdated || self.leaving() || self.orders.leave_alone(group) {
             return;
         }
         if let Some(until) = tenure.back_off {
@@ -158,7 +158,8 @@ impl Core {
         let Some(tenure) = self.groups.get(&group) else { return };
         let State::Claiming { epoch, since, regardless, outranked } = tenure.state else { return };
         let planned_away = !regardless && tenure.plan.owner.is_some_and(|owner| owner != self.me);
-        if planned_away || tenure.outdated || self.leaving() {
+        let unwanted = tenure.outdated || self.leaving() || self.orders.leave_alone(group);
+        if planned_away || unwanted || self.is_unguarded(tenure) {
             return self.withdraw(group, WithdrawReason::PlanChanged, fx);
         }
         if !self.may_claim(group, fx) {
@@ -240,6 +241,9 @@ impl Core {
         let Some(tenure) = self.groups.get(&group) else { return };
         if tenure.outdated {
             return self.stop(group, StopReason::Reconfigured, None, fx);
+        }
+        if self.is_unguarded(tenure) {
+            return self.stop(group, StopReason::Watchdog, None, fx);
         }
         let heir = tenure.plan.owner.filter(|owner| *owner != self.me);
         let because = tenure.plan.because;

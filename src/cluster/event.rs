@@ -307,6 +307,8 @@ pub enum Reason {
     Ordered,
     /// It goes where another group goes.
     With(GroupId),
+    /// It would rather be elsewhere, but keeps apart from another group.
+    Apart(GroupId),
     /// Nobody can serve it; the most promising node, and why not.
     NobodyFit {
         /// The nearest.
@@ -375,6 +377,8 @@ pub enum StopReason {
     Reconfigured,
     /// What an earlier life left behind.
     LeftBehind,
+    /// It is exclusive, and the machine's watchdog cannot be used.
+    Watchdog,
 }
 
 /// Why a lease was lost.
@@ -417,6 +421,8 @@ pub enum VotersRefused {
 pub enum RefusedReason {
     /// No such node or group.
     Unknown,
+    /// A beat has no room for another order.
+    TooMany,
     /// That node can't serve it.
     Unable(Unable),
 }

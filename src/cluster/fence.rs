@@ -14,6 +14,9 @@ use crate::types::{GroupId, Incarnation, NodeId};
 use super::groups::State;
 use super::{Core, Effect, Effects, Event, Liveness, Mutant};
 
+/// A watchdog is fed for a beat within this part of its timeout, or not at all.
+pub const LATEST_MEAL: u64 = 4;
+
 /// Which nodes are off, and which are being switched off.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fencing {
@@ -22,6 +25,8 @@ pub(super) struct Fencing {
     pub(super) under_way: BTreeMap<NodeId, u64>,
     pub(super) failed_at: BTreeMap<NodeId, Moment>,
     pub(super) generation: u64,
+    /// Whether this machine's watchdog counts and can be fed, once that is known.
+    pub(super) watchdog_counts: Option<bool>,
 }
 
 impl Fencing {
@@ -72,7 +77,7 @@ impl Core {
             let Some(tenure) = self.groups.get(&group) else { continue };
             if let State::Waiting { .. } = tenure.state
                 && (tenure.group.exclusive || self.mutation.is(Mutant::FencesWithoutNeed))
-                && self.config.watchdog.is_none()
+                && self.watchdog_wait(group).is_none()
             {
                 nodes.extend(self.not_clear(group));
             }
@@ -171,16 +176,56 @@ impl Core {
         if tenure.by_evidence {
             return Some(Span::ZERO);
         }
-        if self.config.watchdog.is_some() {
-            return Some(self.watchdog_wait() - self.now.at_least_since(won));
+        if let Some(wait) = self.watchdog_wait(group) {
+            return Some(wait - self.now.at_least_since(won));
         }
-        (self.config.fences.is_empty()).then_some(Span::ZERO)
+        (self.config.fences.is_empty() && self.config.watchdog.is_none()).then_some(Span::ZERO)
     }
 
-    /// After so long without a valid lease a machine with an exclusive group has been reset.
-    pub(super) fn watchdog_wait(&self) -> Span {
-        let timeout = self.config.watchdog.as_ref().map_or(Span::ZERO, |watchdog| watchdog.timeout);
-        timeout + super::margin(timeout) * 2
+    /// After so long without a valid lease every machine that may run this group has been reset: its last meal may have been
+    /// served late; it lasts for one timeout; a process that dies within it makes the kernel serve another. Their clock may
+    /// go slower than ours. `None`: the watchdog of one of them proves nothing.
+    fn watchdog_wait(&self, group: GroupId) -> Option<Span> {
+        let timeout = self.config.watchdog.as_ref()?.timeout;
+        if !self.not_clear(group).iter().all(|node| self.is_reset(*node, group)) {
+            return None;
+        }
+        let timeouts = if self.mutation.is(Mutant::WatchdogWaitsOnce) { 1 } else { 2 };
+        let wait = timeout * timeouts + timeout / LATEST_MEAL;
+        Some(wait + super::margin(wait))
+    }
+
+    /// Whether that node's watchdog resets it as ours would. Whoever was heard with another file may have another one, or
+    /// take the group for an ordinary one, unless its beats show that the files agree on that; and where none counted,
+    /// nothing resets what was shown to run there.
+    fn is_reset(&self, node: NodeId, group: GroupId) -> bool {
+        let Some(beat) = self.peers.get(&node).and_then(|peer| peer.beat()) else { return true };
+        let occupies = beat.claims.get(&group).is_some_and(|claim| claim.phase.occupies());
+        let trusted = beat.flags.guarded || !occupies || self.mutation.is(Mutant::TrustsUnguarded);
+        trusted && (beat.config == self.digest || self.agrees_on(beat, group))
+    }
+
+    /// Whether two files that differ say the same of what a watchdog must do for this group.
+    fn agrees_on(&self, beat: &Beat, group: GroupId) -> bool {
+        let (Some(marks), Some(found)) = (&beat.marks, self.config.groups.get(&group)) else { return false };
+        let table = format!("group.{}", found.name);
+        self.config.differs_from(marks).spares(&["timing", "lease", "watchdog", &table])
+    }
+
+    /// Whoever takes this group over would rely on a watchdog that does not count. What goes on from an earlier daemon's
+    /// memory is given up only when it is known that none does.
+    pub(super) fn is_unguarded(&self, tenure: &super::groups::Tenure) -> bool {
+        if !tenure.group.exclusive || self.config.watchdog.is_none() {
+            return false;
+        }
+        let arbiter = self.config.nodes.get(&self.me).is_some_and(|node| node.arbiter);
+        let counts = self.fencing.watchdog_counts.unwrap_or_else(|| tenure.holds());
+        !counts && !arbiter && !self.mutation.is(Mutant::HoldsUnguarded)
+    }
+
+    /// The machine's watchdog counts, or it cannot be used: then nothing exclusive stays here, whoever else could run it.
+    pub(super) fn watchdog(&mut self, counts: bool) {
+        self.changed |= self.fencing.watchdog_counts.replace(counts) != Some(counts);
     }
 
     /// The nodes that may own something, but for this one.

@@ -125,8 +125,8 @@ impl Core {
         let timing = self.config.timing;
         let fence = self.config.fences.iter().map(|fence| fence.delay).max().unwrap_or_default();
         let lease = self.longest_lease();
-        // Who takes an exclusive group on evidence waits for the other's watchdog, and both margins.
-        let watchdog = self.config.watchdog.as_ref().map_or(Span::ZERO, |watchdog| watchdog.timeout * 2);
+        // Who takes an exclusive group waits for two timeouts of the other's watchdog, and margins.
+        let watchdog = self.config.watchdog.as_ref().map_or(Span::ZERO, |watchdog| watchdog.timeout * 3);
         // As evidence asks: two slow rounds beyond deadtime.
         let rounds = (timing.deadtime - timing.warntime).min(timing.keepalive) / 2 + Span::millis(2);
         let mut taking = Taking {
@@ -155,7 +155,7 @@ impl Core {
         quiet
             .max(timing.initdead)
             .max(timing.deadtime + fence)
-            .max(watchdog * 2 + timing.deadtime)
+            .max(watchdog * 3 + timing.deadtime)
             .max(groups.values().map(group).max().unwrap_or_default())
             .max(self.longest_lease())
             .max(self.stored.largest_lease)
@@ -480,8 +480,10 @@ impl<'a> Taking<'a> {
     }
 
     fn flags(&mut self, flags: Flags) {
-        let Flags { starting, leaving, standby, arbiter, hold_off } = flags;
-        [starting, leaving, standby, arbiter, hold_off].into_iter().for_each(|flag| self.out.flag(flag));
+        let Flags { starting, leaving, standby, arbiter, hold_off, guarded } = flags;
+        [starting, leaving, standby, arbiter, hold_off, guarded]
+            .into_iter()
+            .for_each(|flag| self.out.flag(flag));
     }
 
     fn grant(&mut self, group: GroupId, grant: &Grant) {
@@ -514,6 +516,7 @@ impl<'a> Taking<'a> {
             Some(Unfit::Carrier) => 1,
             Some(Unfit::Health) => 2,
             Some(Unfit::Failed { retry_in: _ }) => 3,
+            Some(Unfit::Watchdog) => 4,
         });
     }
 
@@ -530,6 +533,7 @@ impl<'a> Taking<'a> {
                 Subject::Cluster => (0, 0),
                 Subject::Node(node) => (1, node.0),
                 Subject::Group(group) => (2, group.0),
+                Subject::Care(group) => (3, group.0),
             };
             let (what, whom) = match wish {
                 Wish::Nothing => (0, 0),

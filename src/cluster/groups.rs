@@ -58,6 +58,8 @@ pub(super) struct Tenure {
     pub(super) held_until: Option<Moment>,
     /// Another holder was met, and this node keeps the group.
     pub(super) met: Option<NodeId>,
+    /// An earlier daemon of this boot only waited for the last holder: what is stopped of that is no release in good order.
+    pub(super) only_waited: bool,
 }
 
 /// An element in the kernel, as last raised or renewed.
@@ -135,6 +137,7 @@ impl Tenure {
             won_at: now,
             held_until: None,
             met: None,
+            only_waited: false,
         }
     }
 
@@ -151,6 +154,7 @@ impl Tenure {
             State::Waiting { epoch, .. } => Some((epoch, Phase::Waiting)),
             State::Starting { epoch, .. } => Some((epoch, Phase::Starting)),
             State::Held { epoch } => Some((epoch, Phase::Held)),
+            State::Stopping { epoch, .. } if self.only_waited => Some((epoch, Phase::Waiting)),
             State::Stopping { epoch, .. } => Some((epoch, Phase::Stopping)),
             State::Blocked { epoch } => Some((epoch, Phase::Blocked)),
         }
@@ -245,6 +249,7 @@ impl Core {
                 continue;
             }
             tenure.state = State::Stopping { epoch: old.epoch, since: now, because: StopReason::LeftBehind };
+            tenure.only_waited = old.phase == Phase::Waiting;
             self.tell(fx, Event::Stopping { group: *id, because: StopReason::LeftBehind, to: None });
         }
         let warm = memory.warm.iter().map(|place| (place, Runs::Yes));
@@ -332,7 +337,7 @@ impl Core {
         clear: Option<Moment>,
         fx: &mut Effects,
     ) {
-        let left = self.exclusive_wait_left(group, since);
+        let left = self.exclusive_wait_left(group, since).filter(|_| !self.orders.leave_alone(group));
         if left != Some(Span::ZERO) {
             if let Some(left) = left {
                 self.wake_in(left);
@@ -402,6 +407,7 @@ impl Core {
             tenure.last_heir = heir;
             tenure.by_evidence = false;
             tenure.shown_since = None;
+            tenure.only_waited = false;
         }
         let after = self.now.since(since);
         self.tell(fx, Event::Released { group, after });
@@ -491,6 +497,9 @@ impl Core {
         }
         if !tenure.healthy {
             return Some(Unfit::Health);
+        }
+        if self.is_unguarded(tenure) {
+            return Some(Unfit::Watchdog);
         }
         let failed_at = tenure.failed_at.filter(|_| !self.mutation.is(Mutant::ForgetsFailures))?;
         let retry_in = tenure.group.failure_window - self.now.since(failed_at);

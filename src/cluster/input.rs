@@ -178,6 +178,11 @@ pub enum Input {
         /// Whether it is off, for sure.
         off: bool,
     },
+    /// Whether the machine's watchdog counts and can be fed. Said once it is known, and when it changes.
+    Watchdog {
+        /// It does.
+        counts: bool,
+    },
     /// An operator asks.
     Command(Command),
     /// A new configuration, checked.
@@ -225,6 +230,8 @@ pub enum Command {
     Maintenance {
         /// Which of the two.
         on: bool,
+        /// Of which group; without one: of all.
+        group: Option<GroupId>,
     },
     /// Forget the failures of a group here, and try again.
     Cleanup {
@@ -300,7 +307,8 @@ pub enum Effect {
         /// Which.
         node: NodeId,
     },
-    /// Every exclusive group here has a valid lease or is known to be stopped: the watchdog may be fed.
+    /// Every exclusive group here has a valid lease or is known to be stopped: the watchdog may be fed. The first one starts
+    /// it, and is answered by [`Input::Watchdog`].
     FeedWatchdog,
     /// Say so: to the log, the journal, the metrics.
     Tell(Event),

@@ -55,11 +55,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use event::*;
+pub use fence::LATEST_MEAL;
 pub use fingerprint::{Fingerprint, Frame, Print};
 pub use haste::urgent_first;
 pub use input::*;
 pub use lease::{KERNEL_TICK, margin};
 pub use mutant::Mutant;
+pub use orders::MOST_ORDERS;
 pub use planner::Ability;
 pub use record::{Recording, replay};
 pub use resources::Runs;
@@ -290,6 +292,7 @@ impl Core {
             Input::Health { group, fit } => self.health(group, fit, fx),
             Input::LeaseGone { group } => self.lose(group, LossReason::Gone, fx),
             Input::Fenced { generation, node, off } => self.fenced(generation, node, off, fx),
+            Input::Watchdog { counts } => self.watchdog(counts),
             Input::Command(command) => self.command(command, fx),
             Input::Configure(config) => self.configure(config, fx),
         }

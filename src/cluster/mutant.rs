@@ -47,11 +47,14 @@ pub enum Mutant {
     FencesWithoutNeed,
     LateAnswerCounts,
     LostBeatCounts,
+    WatchdogWaitsOnce,
+    HoldsUnguarded,
+    TrustsUnguarded,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 45] = [
         Self::ClaimantCountsItselfAlways,
         Self::HeardTakenAsGrant,
         Self::GrantShownBeforeCommitted,
@@ -94,6 +97,9 @@ impl Mutant {
         Self::FencesWithoutNeed,
         Self::LateAnswerCounts,
         Self::LostBeatCounts,
+        Self::WatchdogWaitsOnce,
+        Self::HoldsUnguarded,
+        Self::TrustsUnguarded,
     ];
 }
 

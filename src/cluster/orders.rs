@@ -4,9 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::beat::{Beat, Order, Subject, Wish};
+use crate::config::limits;
 use crate::types::{GroupId, NodeId};
 
 use super::{Command, Core, Effects, Event, Leave, Memory, RefusedReason, StopReason, Unable};
+
+/// A beat has room for so many, and for those that others give at the same time.
+pub const MOST_ORDERS: usize = limits::GROUPS + limits::NODES / 2;
 
 /// The orders that are known here.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +33,19 @@ impl Orders {
         self.wish(Subject::Node(node)) == Wish::Standby
     }
 
+    /// Everything is left alone.
     pub(super) fn maintenance(&self) -> bool {
         self.wish(Subject::Cluster) == Wish::Maintenance
+    }
+
+    /// A group is left alone, by an order about it or about all.
+    pub(super) fn leave_alone(&self, group: GroupId) -> bool {
+        self.maintenance() || self.left_alone(group)
+    }
+
+    /// A group is left alone, by an order about it.
+    pub(super) fn left_alone(&self, group: GroupId) -> bool {
+        self.wish(Subject::Care(group)) == Wish::Maintenance
     }
 
     pub(super) fn placed(&self, group: GroupId) -> Option<NodeId> {
@@ -62,8 +77,9 @@ impl Core {
             Command::Move { group, node } => self.order(Subject::Group(group), Wish::Place(node), fx),
             Command::Avoid { group, node } => self.order(Subject::Group(group), Wish::Avoid(node), fx),
             Command::Unmove { group } => self.order(Subject::Group(group), Wish::Nothing, fx),
-            Command::Maintenance { on } => {
-                self.order(Subject::Cluster, if on { Wish::Maintenance } else { Wish::Nothing }, fx);
+            Command::Maintenance { on, group } => {
+                let wish = if on { Wish::Maintenance } else { Wish::Nothing };
+                self.order(group.map_or(Subject::Cluster, Subject::Care), wish, fx);
             }
             Command::Cleanup { group } => self.clean_up(group, fx),
             Command::FenceAck { node } => self.fence_acknowledged(node, fx),
@@ -79,7 +95,7 @@ impl Core {
         let subject_known = match subject {
             Subject::Cluster => true,
             Subject::Node(node) => known(node),
-            Subject::Group(group) => self.config.groups.contains_key(&group),
+            Subject::Group(group) | Subject::Care(group) => self.config.groups.contains_key(&group),
         };
         let target_known = match wish {
             Wish::Place(node) | Wish::Avoid(node) => known(node),
@@ -100,6 +116,9 @@ impl Core {
         if self.starting {
             return self
                 .tell(fx, Event::Refused { subject, because: RefusedReason::Unable(Unable::Starting) });
+        }
+        if self.orders.0.len() >= MOST_ORDERS && !self.orders.0.contains_key(&subject) {
+            return self.tell(fx, Event::Refused { subject, because: RefusedReason::TooMany });
         }
         let version = self.orders.next_version();
         self.take_order(subject, Order { version, wish }, fx);
@@ -125,7 +144,9 @@ impl Core {
 
     /// A group that does not go back by itself stays where it was put: the order has done its work.
     pub(super) fn fulfil_order(&mut self, group: GroupId, fx: &mut Effects) {
-        let stays = self.config.groups.get(&group).is_some_and(|group| !group.failback);
+        let own = self.config.groups.get(&group);
+        // Who keeps apart from others would go back at once.
+        let stays = own.is_some_and(|group| !group.failback && group.apart.is_empty());
         let put_here = self.orders.placed(group) == Some(self.me);
         let kept_away = self.orders.avoided(group).is_some_and(|node| node != self.me);
         if stays && (put_here || kept_away) {

@@ -62,24 +62,25 @@ impl Core {
         let owners = self.config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(id, _)| *id);
         let nodes = owners.map(|node| (node, self.base_ability(node))).collect();
         let mut draft = Draft::new(self, nodes, self.holders());
-        let (mut led, free): (Vec<_>, Vec<_>) =
-            self.config.groups.iter().partition(|(_, group)| group.with.is_some());
+        let (free, mut bound): (Vec<_>, Vec<_>) =
+            self.config.groups.iter().partition(|(_, group)| group.with.is_none() && group.apart.is_empty());
         for (id, group) in free {
             let plan = draft.plan(*id, group);
             draft.set(*id, plan);
         }
-        // Leaders first, however long the chain; what is left then follows nobody who is planned.
-        while !led.is_empty() {
-            let led_before = led.len();
-            led.retain(|(id, group)| {
-                let ready = group.with.is_some_and(|leader| draft.plans.contains_key(&leader));
+        // First those on which others look, however long the chain; what is left then looks at nobody who is planned.
+        while !bound.is_empty() {
+            let bound_before = bound.len();
+            bound.retain(|(id, group)| {
+                let ready =
+                    group.with.iter().chain(&group.apart).all(|other| draft.plans.contains_key(other));
                 if ready {
                     let plan = draft.follow(**id, group);
                     draft.set(**id, plan);
                 }
                 !ready
             });
-            if led.len() == led_before {
+            if bound.len() == bound_before {
                 break;
             }
         }
@@ -312,6 +313,7 @@ impl<'a> Draft<'a> {
         let first = group.prefer.first().is_none_or(|first| *first == holder || !group.failback);
         let ordinary = group.clone_of.is_none()
             && group.reach != Reach::Best
+            && group.apart.is_empty()
             && self.core.orders.placed(id).is_none()
             && self.core.orders.avoided(id).is_none()
             && !self.core.mutation.is(Mutant::PlanIgnoresHolder);
@@ -322,7 +324,7 @@ impl<'a> Draft<'a> {
     fn plan(&self, id: GroupId, group: &Group) -> Plan {
         let core = self.core;
         let holder = self.holders.get(&id).copied();
-        if core.orders.maintenance() {
+        if core.orders.leave_alone(id) {
             return Plan { owner: holder, because: Reason::Stays };
         }
         if let Some(waits) = group.after.iter().find(|first| !core.is_served(**first))
@@ -340,13 +342,34 @@ impl<'a> Draft<'a> {
         if group.clone_of.is_some() {
             able = self.below_quota(id, group, holder, &able);
         }
-        let Some(first) = able.first().copied() else { return self.nobody_able(id, group, holder) };
         if let Some(node) = core.orders.placed(id).filter(|node| able.contains(node)) {
             return Plan { owner: Some(node), because: Reason::Ordered };
         }
+        let kept_from = self.keep_apart(group, &mut able);
+        let Some(first) = able.first().copied() else { return self.nobody_able(id, group, holder) };
         let stays = holder.filter(|holder| able.contains(holder));
         let best = able.iter().copied().min_by_key(|node| self.key(id, *node)).unwrap_or(first);
-        self.stay_or_move((id, group), holder, stays, first, best)
+        let plan = self.stay_or_move((id, group), holder, stays, first, best);
+        match kept_from {
+            Some(other) if plan.owner == Some(best) && stays.is_none() => {
+                Plan { because: Reason::Apart(other), ..plan }
+            }
+            Some(_) | None => plan,
+        }
+    }
+
+    /// Takes away the nodes of those from which a group keeps apart, as long as another node is left. Who has the node that
+    /// was the best.
+    fn keep_apart(&self, group: &Group, able: &mut Vec<NodeId>) -> Option<GroupId> {
+        let owner = |other: &GroupId| self.plans.get(other).and_then(|plan| plan.owner);
+        let taken: BTreeMap<NodeId, GroupId> =
+            group.apart.iter().filter_map(|other| Some((owner(other)?, *other))).collect();
+        let first = able.first().copied()?;
+        if able.iter().any(|node| !taken.contains_key(node)) {
+            able.retain(|node| !taken.contains_key(node));
+            return taken.get(&first).copied();
+        }
+        None
     }
 
     /// The plan of a group that does not ask for a comparison of all nodes: those preferred, then the least loaded, are
@@ -356,6 +379,7 @@ impl<'a> Draft<'a> {
         let ordinary = group.clone_of.is_none()
             && group.reach != Reach::Best
             && group.promise == Promise::AtMostOne
+            && group.apart.is_empty()
             && orders.placed(id).is_none()
             && orders.avoided(id).is_none();
         if !ordinary {
@@ -470,7 +494,9 @@ impl<'a> Draft<'a> {
 
     /// Where the group goes that this one goes with.
     fn follow(&self, id: GroupId, group: &Group) -> Plan {
-        let Some(leader) = group.with else { return self.plan(id, group) };
+        let Some(leader) = group.with.filter(|_| !self.core.orders.leave_alone(id)) else {
+            return self.plan(id, group);
+        };
         let Some(Plan { owner: Some(owner), .. }) = self.plans.get(&leader) else {
             let holder = self.holders.get(&id).copied();
             return Plan { owner: holder, because: nobody(self.core.me, Unable::Waits(leader)) };

@@ -259,6 +259,7 @@ impl Core {
             standby: self.orders.standby(self.me),
             arbiter: self.config.nodes.get(&self.me).is_some_and(|node| node.arbiter),
             hold_off: self.voter.holds_off(),
+            guarded: self.config.watchdog.is_some() && self.fencing.watchdog_counts == Some(true),
         }
     }
 

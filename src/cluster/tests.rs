@@ -25,6 +25,8 @@ struct Lab {
     events: Vec<(NodeId, Event)>,
     fails: BTreeSet<(NodeId, GroupId, Action)>,
     left: BTreeSet<NodeId>,
+    /// The machines whose watchdog was fed.
+    guarded: BTreeSet<NodeId>,
     /// How often a core was woken by its timer.
     timers: usize,
 }
@@ -40,6 +42,7 @@ impl Lab {
             events: Vec::new(),
             fails: BTreeSet::new(),
             left: BTreeSet::new(),
+            guarded: BTreeSet::new(),
             timers: 0,
             config,
         };
@@ -135,10 +138,10 @@ impl Lab {
                 }
                 Effect::Run { ticket, action, .. } => {
                     let outcome = match action {
-                        Action::Probe => Outcome::NotRunning,
                         _ if self.fails.contains(&(node, ticket.group, action)) => {
                             Outcome::Failed { code: 1 }
                         }
+                        Action::Probe => Outcome::NotRunning,
                         Action::Start | Action::Stop | Action::Monitor => Outcome::Done,
                     };
                     self.later(AGENT, node, Input::AgentDone { ticket, outcome });
@@ -152,8 +155,12 @@ impl Lab {
                 | Effect::RenewLease { .. }
                 | Effect::Probe { .. }
                 | Effect::Announce { .. }
-                | Effect::Fence { .. }
-                | Effect::FeedWatchdog => {}
+                | Effect::Fence { .. } => {}
+                Effect::FeedWatchdog => {
+                    if self.guarded.insert(node) {
+                        self.later(Span::ZERO, node, Input::Watchdog { counts: true });
+                    }
+                }
             }
         }
     }
@@ -209,6 +216,7 @@ fn group(name: &str, prefer: &[&str]) -> Group {
         clone_of: None,
         with: None,
         after: Vec::new(),
+        apart: Vec::new(),
         reach: Reach::Any,
         failure_window: Span::seconds(60),
         interfaces: vec![InterfaceId(0)],
@@ -234,6 +242,7 @@ fn three(groups: impl IntoIterator<Item = Group>) -> Config {
         groups: groups.into_iter().map(|group| (GroupId::of(&group.name), group)).collect(),
         notify: None,
         tracks: Vec::new(),
+        respawns: Vec::new(),
     }
 }
 
@@ -357,12 +366,12 @@ fn an_order_about_something_unknown_is_refused() {
 #[test]
 fn in_maintenance_nothing_is_moved_or_started() {
     let mut lab = settled([group("web", &["lb0"])]);
-    lab.command("lb1", Command::Maintenance { on: true });
+    lab.command("lb1", Command::Maintenance { on: true, group: None });
     lab.run_for(Span::seconds(1));
     lab.command("lb0", Command::Standby { node: NodeId::of("lb0") });
     lab.run_for(Span::seconds(5));
     assert_eq!((lab.holder("web").as_deref(), lab.moves()), (Some("lb0"), 1));
-    lab.command("lb2", Command::Maintenance { on: false });
+    lab.command("lb2", Command::Maintenance { on: false, group: None });
     lab.run_for(Span::seconds(1));
     assert_ne!(lab.holder("web").as_deref(), Some("lb0"));
 }
@@ -418,6 +427,117 @@ fn a_stop_that_fails_blocks_an_exclusive_group_and_releases_any_other() {
     lab.command("lb0", Command::Cleanup { group: db });
     lab.run_for(Span::seconds(10));
     assert!(lab.holder("db").is_some_and(|holder| holder != "lb0"));
+}
+
+/// Three directors with a watchdog of 5 s each, and a group that may never run twice.
+fn guarded() -> Config {
+    let watchdog = Some(Watchdog { device: "/dev/watchdog".into(), timeout: Span::seconds(5) });
+    Config { watchdog, ..three([Group { exclusive: true, ..group("db", &["lb0", "lb1"]) }]) }
+}
+
+#[test]
+fn what_may_never_run_twice_waits_for_more_than_two_timeouts_of_a_watchdog() {
+    let mut lab = Lab::new(guarded());
+    lab.run_for(Span::seconds(5));
+    assert_eq!(lab.holder("db").as_deref(), Some("lb0"));
+    lab.crash("lb0");
+    lab.run_for(timing().deadtime + Span::seconds(11));
+    assert_eq!(lab.holder("db"), None);
+    lab.run_for(Span::seconds(2));
+    assert_eq!(lab.holder("db").as_deref(), Some("lb1"));
+}
+
+/// lb0 reads another file, and dies.
+fn dies_with(another: impl FnOnce(&mut Config)) -> Lab {
+    let mut lab = Lab::new(guarded());
+    lab.run_for(Span::seconds(5));
+    let mut config = guarded();
+    another(&mut config);
+    lab.feed(NodeId::of("lb0"), Input::Configure(Arc::new(config)));
+    lab.run_for(Span::seconds(1));
+    assert_eq!(lab.holder("db").as_deref(), Some("lb0"));
+    lab.crash("lb0");
+    lab
+}
+
+#[test]
+fn whose_file_says_otherwise_of_the_watchdog_or_of_the_group_is_off_only_by_a_persons_word() {
+    let longer = |config: &mut Config| {
+        config.watchdog.as_mut().unwrap().timeout = Span::seconds(20);
+    };
+    let ordinary = |config: &mut Config| {
+        config.groups.values_mut().for_each(|group| group.exclusive = false);
+    };
+    for mut lab in [dies_with(longer), dies_with(ordinary)] {
+        lab.run_for(Span::seconds(60));
+        assert_eq!(lab.holder("db"), None);
+        lab.command("lb1", Command::FenceAck { node: NodeId::of("lb0") });
+        lab.run_for(Span::seconds(1));
+        assert_eq!(lab.holder("db").as_deref(), Some("lb1"));
+    }
+}
+
+#[test]
+fn whose_file_differs_in_something_else_is_waited_for() {
+    let mut lab = dies_with(|config| {
+        config.groups.insert(WEB, group("web", &["lb0"]));
+    });
+    lab.run_for(timing().deadtime + Span::seconds(11));
+    assert_eq!(lab.holder("db"), None);
+    lab.run_for(Span::seconds(2));
+    assert_eq!(lab.holder("db").as_deref(), Some("lb1"));
+}
+
+#[test]
+fn what_was_found_and_cannot_be_stopped_is_not_taken_for_reset() {
+    let mut lab = Lab::new(guarded());
+    let (lb0, db) = (NodeId::of("lb0"), GroupId::of("db"));
+    lab.crash("lb0");
+    lab.coming.retain(|(_, node, _)| *node != lb0);
+    lab.guarded.clear();
+    lab.fails.extend([(lb0, db, Action::Probe), (lb0, db, Action::Stop)]);
+    lab.boot(lb0, 2);
+    lab.run_for(Span::seconds(2));
+    assert_eq!(lab.cores[&lb0].view().groups[&db].phase, Some(Phase::Blocked));
+    assert!(!lab.guarded.contains(&lb0), "a watchdog that was never fed does not count, and resets nothing");
+    lab.crash("lb0");
+    lab.run_for(Span::seconds(60));
+    assert_eq!(lab.holder("db"), None);
+}
+
+#[test]
+fn without_a_watchdog_that_counts_a_node_gives_up_what_may_never_run_twice() {
+    let mut lab = Lab::new(guarded());
+    lab.run_for(Span::seconds(5));
+    for node in ["lb0", "lb1", "lb2"] {
+        lab.feed(NodeId::of(node), Input::Watchdog { counts: false });
+    }
+    lab.run_for(Span::seconds(1));
+    assert_eq!(lab.holder("db"), None, "not even where it was, for nobody has one");
+    lab.feed(NodeId::of("lb1"), Input::Watchdog { counts: true });
+    lab.run_for(Span::seconds(1));
+    assert_eq!(lab.holder("db").as_deref(), Some("lb1"));
+}
+
+#[test]
+fn groups_that_keep_apart_share_a_node_only_while_there_is_no_other() {
+    let apart = Group { apart: vec![GroupId::of("db")], ..group("web", &["lb0"]) };
+    let mut lab = settled([group("db", &["lb0"]), apart]);
+    let holders = |lab: &Lab| (lab.holder("db"), lab.holder("web"));
+    let both = holders(&lab);
+    assert!(both.0 == Some("lb0".to_owned()) && both.1.is_some() && both.0 != both.1, "{both:?}");
+    lab.command("lb1", Command::Standby { node: NodeId::of("lb1") });
+    lab.command("lb2", Command::Standby { node: NodeId::of("lb2") });
+    lab.run_for(Span::seconds(2));
+    assert_eq!(holders(&lab), (Some("lb0".to_owned()), Some("lb0".to_owned())));
+    lab.command("lb2", Command::Online { node: NodeId::of("lb2") });
+    lab.run_for(Span::seconds(2));
+    assert_eq!(holders(&lab), (Some("lb0".to_owned()), Some("lb2".to_owned())));
+    let told = |(node, event): &(NodeId, Event)| {
+        let because = Reason::Apart(GroupId::of("db"));
+        *node == NodeId::of("lb0") && matches!(event, Event::Planned { because: why, .. } if *why == because)
+    };
+    assert!(lab.events.iter().any(told), "and says why");
 }
 
 #[test]

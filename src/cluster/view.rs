@@ -94,6 +94,8 @@ pub struct GroupView {
     pub planned: Option<NodeId>,
     /// Why.
     pub because: Reason,
+    /// It is left alone, by an order about it alone.
+    pub maintenance: bool,
     /// Its resources on this node, in the order in which they start.
     pub resources: Vec<ResourceView>,
 }
@@ -150,6 +152,7 @@ impl Core {
             holder: self.holder(group),
             planned: tenure.plan.owner,
             because: tenure.plan.because,
+            maintenance: self.orders.left_alone(group),
             resources: tenure.units.iter().zip(&tenure.group.resources).map(view_resource).collect(),
         })
     }

@@ -28,6 +28,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("group", &["interfaces", "groups"]),
     ("notify", &["notify"]),
     ("track", &["tracks"]),
+    ("respawn", &["respawns"]),
 ];
 
 impl Config {
@@ -102,6 +103,16 @@ pub struct Differs {
     pub here: Vec<String>,
     /// So many more places are there, and not here.
     pub only_there: usize,
+}
+
+impl Differs {
+    /// Whether nothing of these sections or tables differs, as `timing` or `group.web`.
+    pub fn spares(&self, places: &[&str]) -> bool {
+        let within = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.here.iter().all(|path| !places.iter().any(|place| within(path, place) || within(place, path)))
+    }
 }
 
 impl fmt::Display for Differs {

@@ -48,6 +48,7 @@ pub(crate) struct Draft {
     pub(crate) groups: Vec<DraftGroup>,
     pub(crate) notify: Option<DraftNotify>,
     pub(crate) tracks: Vec<DraftTrack>,
+    pub(crate) respawns: Vec<DraftRespawn>,
     pub(crate) lost: Lost,
 }
 
@@ -78,6 +79,7 @@ impl Draft {
             groups: Vec::new(),
             notify: None,
             tracks: Vec::new(),
+            respawns: Vec::new(),
             lost: Lost::default(),
         }
     }
@@ -164,6 +166,15 @@ pub(crate) struct DraftNotify {
 }
 
 #[derive(Debug)]
+pub(crate) struct DraftRespawn {
+    pub(crate) name: Name,
+    /// The path, and the arguments.
+    pub(crate) program: Vec<Name>,
+    pub(crate) user: Option<Name>,
+    pub(crate) nodes: Vec<Name>,
+}
+
+#[derive(Debug)]
 pub(crate) struct DraftGroup {
     pub(crate) name: Name,
     pub(crate) prefer: Vec<Name>,
@@ -174,6 +185,7 @@ pub(crate) struct DraftGroup {
     pub(crate) promise: Option<Placed<Promise>>,
     pub(crate) with: Option<Name>,
     pub(crate) after: Vec<Name>,
+    pub(crate) apart: Vec<Name>,
     pub(crate) clones: Option<Placed<u16>>,
     pub(crate) reach: Option<Placed<Reach>>,
     pub(crate) failure_window: Option<Span>,
@@ -194,6 +206,7 @@ impl DraftGroup {
             promise: None,
             with: None,
             after: Vec::new(),
+            apart: Vec::new(),
             clones: None,
             reach: None,
             failure_window: None,

@@ -31,6 +31,9 @@ pub const FENCES: usize = 64;
 /// What is tracked: each is looked at every second or so.
 pub const TRACKS: usize = 64;
 
+/// Programs that are kept running.
+pub const RESPAWNS: usize = 64;
+
 /// Between two looks at what is tracked, at the least: programs are started for it.
 pub const TRACK_EVERY_LEAST: Span = Span::millis(100);
 

@@ -44,6 +44,9 @@ pub struct Config {
     /// What each node looks at by itself, in the order of the file. Left out of the JSON where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tracks: Vec<Track>,
+    /// What is kept running beside the daemon, in the order of the file. Left out of the JSON where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub respawns: Vec<Respawn>,
 }
 
 /// Something that a node must have, beside the network, to be fit.
@@ -90,6 +93,21 @@ pub enum Bearing {
     Groups(Vec<GroupId>),
     /// With it the node counts as if it reached so many more ping targets.
     Weight(u16),
+}
+
+/// A program that is kept running beside the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Respawn {
+    /// As written by the operator.
+    pub name: String,
+    /// Its absolute path.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Whose rights it has; `None`: root's.
+    pub user: Option<String>,
+    /// Where it runs; empty: on every node.
+    pub nodes: Vec<NodeId>,
 }
 
 /// A program that is told what happens.
@@ -251,6 +269,9 @@ pub struct Group {
     pub with: Option<GroupId>,
     /// Is started only while these are held somewhere.
     pub after: Vec<GroupId>,
+    /// Is not on a node of these while another node can serve it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<GroupId>,
     /// How many ping targets must answer.
     pub reach: Reach,
     /// How long a failure keeps a node from being tried again.

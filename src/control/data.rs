@@ -119,6 +119,7 @@ pub(super) fn reason(words: &Words<'_>, reason: Reason) -> Value {
         Reason::FewestGroups => json!({"kind": "fewest-groups"}),
         Reason::Ordered => json!({"kind": "ordered"}),
         Reason::With(leader) => json!({"kind": "with", "group": words.group(leader)}),
+        Reason::Apart(other) => json!({"kind": "apart", "group": words.group(other)}),
         Reason::NobodyFit { nearest, because } => {
             json!({"kind": "nobody-fit", "nearest": words.node(nearest), "because": unable(words, because)})
         }
@@ -159,6 +160,7 @@ fn unfit(unfit: Unfit) -> Value {
     match unfit {
         Unfit::Carrier => json!({"kind": "carrier"}),
         Unfit::Health => json!({"kind": "health"}),
+        Unfit::Watchdog => json!({"kind": "watchdog"}),
         Unfit::Failed { retry_in } => json!({"kind": "failed", "retry_in_us": retry_in.0}),
     }
 }
@@ -197,6 +199,7 @@ fn stop(words: &Words<'_>, because: StopReason) -> Value {
         StopReason::Met => json!({"kind": "met"}),
         StopReason::Reconfigured => json!({"kind": "reconfigured"}),
         StopReason::LeftBehind => json!({"kind": "left-behind"}),
+        StopReason::Watchdog => json!({"kind": "watchdog"}),
     }
 }
 
@@ -242,6 +245,7 @@ fn subject(words: &Words<'_>, subject: Subject) -> Value {
         Subject::Cluster => json!({"kind": "cluster"}),
         Subject::Node(node) => json!({"kind": "node", "node": words.node(node)}),
         Subject::Group(group) => json!({"kind": "group", "group": words.group(group)}),
+        Subject::Care(group) => json!({"kind": "care", "group": words.group(group)}),
     }
 }
 
@@ -258,6 +262,7 @@ fn wish(words: &Words<'_>, wish: Wish) -> Value {
 fn refused(words: &Words<'_>, because: RefusedReason) -> Value {
     match because {
         RefusedReason::Unknown => json!({"kind": "unknown"}),
+        RefusedReason::TooMany => json!({"kind": "too-many"}),
         RefusedReason::Unable(why) => json!({"kind": "unable", "because": unable(words, why)}),
     }
 }

@@ -74,8 +74,11 @@ fn votes_short(snapshot: &Snapshot) -> Option<String> {
 
 fn nobody_takes(snapshot: &Snapshot, words: &Words<'_>) -> Option<String> {
     let mut held = held_here(snapshot);
-    if let Some(first) = held.clone().next().filter(|_| snapshot.view.maintenance) {
-        return Some(format!("it holds {}, and nothing moves during maintenance", words.group(first)));
+    let left_alone = |group: &GroupId| {
+        snapshot.view.maintenance || snapshot.view.groups.get(group).is_some_and(|group| group.maintenance)
+    };
+    if let Some(first) = held.clone().find(left_alone) {
+        return Some(format!("it holds {}, and nothing moves it during maintenance", words.group(first)));
     }
     let group = held.find(|group| taker(snapshot, *group).is_none())?;
     let me = snapshot.view.node;

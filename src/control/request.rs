@@ -70,6 +70,9 @@ pub enum Request {
     Maintenance {
         /// Which of the two.
         on: bool,
+        /// Of which group; without one: of all.
+        #[serde(default)]
+        group: Option<String>,
     },
     /// Forget the failures of a group on the node that is asked, and try again.
     Cleanup {
@@ -186,7 +189,10 @@ impl Request {
                 Command::Avoid { group: group(config, name)?, node: node(target)? }
             }
             Self::Unmove { group: name } => Command::Unmove { group: group(config, name)? },
-            Self::Maintenance { on } => Command::Maintenance { on: *on },
+            Self::Maintenance { on, group: name } => {
+                let group = name.as_ref().map(|name| group(config, name)).transpose()?;
+                Command::Maintenance { on: *on, group }
+            }
             Self::Cleanup { group: name } => Command::Cleanup { group: group(config, name)? },
             Self::FenceAck { node: name } => Command::FenceAck { node: node(&Some(name.clone()))? },
         }))

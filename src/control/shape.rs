@@ -118,6 +118,9 @@ pub struct Node {
     pub standby: bool,
     /// It grants nothing yet.
     pub hold_off: bool,
+    /// Its machine's watchdog counts.
+    #[serde(default)]
+    pub guarded: bool,
     /// Its life; 0 if it was not heard.
     pub life: u64,
     /// Since its newest beat; 0 for this node.
@@ -177,6 +180,9 @@ pub struct Group {
     pub promise: String,
     /// It may never run twice.
     pub exclusive: bool,
+    /// It is left alone, by an order about it alone.
+    #[serde(default)]
+    pub maintenance: bool,
     /// Who may own it, in the order of preference.
     pub nodes: Vec<Able>,
     /// What it consists of, in the order in which it starts, as it is on this node.
@@ -372,7 +378,7 @@ fn nodes(snapshot: &Snapshot, words: &Words<'_>) -> Vec<Node> {
 }
 
 fn node(liveness: &str, name: String, flags: Flags, life: u64) -> Node {
-    let Flags { starting, leaving, standby, arbiter, hold_off } = flags;
+    let Flags { starting, leaving, standby, arbiter, hold_off, guarded } = flags;
     let liveness = liveness.to_owned();
     Node {
         name,
@@ -382,6 +388,7 @@ fn node(liveness: &str, name: String, flags: Flags, life: u64) -> Node {
         leaving,
         standby,
         hold_off,
+        guarded,
         life,
         silent_us: 0,
         config: None,
@@ -442,6 +449,7 @@ fn group_shape(snapshot: &Snapshot, words: &Words<'_>, id: GroupId, group: &Grou
         granted_to: snapshot.view.grants.get(&id).map(|grant| words.node(grant.holder)),
         promise: promise.to_owned(),
         exclusive: configured.is_some_and(|group| group.exclusive),
+        maintenance: group.maintenance,
         nodes: ability.map(|ability| ability.nodes.iter().map(able).collect()).unwrap_or_default(),
         resources: group.resources.iter().map(resource_shape).collect(),
     }

@@ -3,8 +3,8 @@
 
 use crate::beat::{Phase, Subject, Unfit, Wish};
 use crate::cluster::{
-    Action, DownReason, Event, LossReason, Outcome, Reason, RefusedReason, StopReason, Unable, VotersRefused,
-    Votes, WithdrawReason,
+    Action, DownReason, Event, LossReason, MOST_ORDERS, Outcome, Reason, RefusedReason, StopReason, Unable,
+    VotersRefused, Votes, WithdrawReason,
 };
 use crate::config::Config;
 use crate::time::Span;
@@ -128,6 +128,7 @@ impl<'a> Words<'a> {
             Reason::FewestGroups => "that node owns the fewest groups".to_owned(),
             Reason::Ordered => "an operator ordered it there".to_owned(),
             Reason::With(leader) => format!("it goes where {} goes", self.group(leader)),
+            Reason::Apart(other) => format!("it keeps apart from {}", self.group(other)),
             Reason::NobodyFit { nearest, because } => {
                 format!("no node can serve it: {}", self.unable(nearest, because))
             }
@@ -161,6 +162,9 @@ impl<'a> Words<'a> {
         let about = self.subject(subject);
         match because {
             RefusedReason::Unknown => format!("the order about {about} is refused: no such node or group"),
+            RefusedReason::TooMany => {
+                format!("the order about {about} is refused: {MOST_ORDERS} nodes and groups have one already")
+            }
             RefusedReason::Unable(Unable::Starting) => format!(
                 "the order about {about} is refused: this node has just started and may not know newer orders yet; ask again in a moment"
             ),
@@ -212,6 +216,11 @@ impl<'a> Words<'a> {
 
     fn waits(&self, group: GroupId, wait: Span) -> String {
         let group = self.group(group);
+        if wait == Span(u64::MAX) {
+            return format!(
+                "{group} waits: nothing proves that its last holder does not run it any more; once you know that it is off, say `systole fence-ack NODE`"
+            );
+        }
         format!("{group} waits at most {wait} before it starts: its last holder may still run it")
     }
 
@@ -225,6 +234,7 @@ impl<'a> Words<'a> {
             StopReason::Met => "another holder was met, who keeps it".to_owned(),
             StopReason::Reconfigured => "the configuration has changed".to_owned(),
             StopReason::LeftBehind => "an earlier life left it behind".to_owned(),
+            StopReason::Watchdog => "it is exclusive, and this machine's watchdog cannot be used".to_owned(),
         };
         format!("{} is stopped here{target}: {why}", self.group(group))
     }
@@ -286,9 +296,15 @@ impl<'a> Words<'a> {
     fn ordered(&self, subject: Subject, wish: Wish) -> String {
         let about = self.subject(subject);
         match wish {
+            Wish::Nothing if matches!(subject, Subject::Care(_)) => {
+                format!("an operator ordered: {about} is looked after again")
+            }
             Wish::Nothing => format!("an operator ordered: {about} as the configuration says"),
             Wish::Standby => format!("an operator ordered: {about} on standby"),
-            Wish::Maintenance => "an operator ordered: maintenance, all resources are left alone".to_owned(),
+            Wish::Maintenance if subject == Subject::Cluster => {
+                "an operator ordered: maintenance, all resources are left alone".to_owned()
+            }
+            Wish::Maintenance => format!("an operator ordered: maintenance, {about} is left alone"),
             Wish::Place(node) => format!("an operator ordered: {about} on {}", self.node(node)),
             Wish::Avoid(node) => format!("an operator ordered: {about} not on {}", self.node(node)),
         }
@@ -306,7 +322,7 @@ impl<'a> Words<'a> {
         match subject {
             Subject::Cluster => "the cluster".to_owned(),
             Subject::Node(node) => self.node(node),
-            Subject::Group(group) => self.group(group),
+            Subject::Group(group) | Subject::Care(group) => self.group(group),
         }
     }
 }
@@ -366,6 +382,7 @@ fn unfit_because(unfit: Unfit) -> String {
     match unfit {
         Unfit::Carrier => "an interface that carries its addresses has no carrier".to_owned(),
         Unfit::Health => "what is tracked there says so".to_owned(),
+        Unfit::Watchdog => "it is exclusive, and no watchdog counts there".to_owned(),
         Unfit::Failed { retry_in } => {
             format!(
                 "a resource failed there; it may be tried again in {retry_in}, or after `systole cleanup`"

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::agents::supervisor::{Errand, SOCKET_NAME, Word};
 use crate::cluster::{Action, Input, Outcome};
+use crate::config::Respawn;
 use crate::time::Span;
 
 use super::beats::Told;
@@ -63,10 +64,21 @@ impl Agents {
         to_desk: Mailbox<Said>,
     ) -> Self {
         let (errands, inbox) = mpsc::unbounded_channel();
-        let way =
-            Way { supervisor: supervisor.clone(), to_beats, to_desk, open: BTreeMap::new(), is_new: true };
+        let way = Way {
+            supervisor: supervisor.clone(),
+            to_beats,
+            to_desk,
+            open: BTreeMap::new(),
+            kept: None,
+            is_new: true,
+        };
         tokio::spawn(way.run(are_needed, inbox));
         Self { errands }
+    }
+
+    /// These programs run from now on, and no others.
+    pub(super) fn keep(&self, programs: Vec<Respawn>) {
+        self.ask(Errand::Keep { programs });
     }
 
     /// The core has one errand at most for each resource and each node, so no more than that wait.
@@ -83,6 +95,8 @@ struct Way {
     to_desk: Mailbox<Said>,
     /// What is not answered yet: the latest about each thing, and when it was asked for.
     open: BTreeMap<String, (Errand, Span)>,
+    /// The programs that are kept running, as they were told last: nothing is answered to that.
+    kept: Option<Errand>,
     /// This connection has not brought a word yet.
     is_new: bool,
 }
@@ -119,7 +133,12 @@ impl Way {
     }
 
     fn note(&mut self, (errand, at): (Errand, Span)) {
-        self.open.insert(errand.about(), (errand, at));
+        match errand {
+            Errand::Keep { .. } => self.kept = Some(errand),
+            Errand::Agent { .. } | Errand::Fence { .. } => {
+                self.open.insert(errand.about(), (errand, at));
+            }
+        }
     }
 
     /// A node may have come back meanwhile, and a lease may be over: the core asks again for what it still wants. Stops and
@@ -136,7 +155,8 @@ impl Way {
                 Errand::Agent { ticket, action: Action::Start, .. } => {
                     Input::AgentDone { ticket: *ticket, outcome: Outcome::TimedOut }
                 }
-                Errand::Agent { action: Action::Stop | Action::Monitor | Action::Probe, .. } => return true,
+                Errand::Agent { action: Action::Stop | Action::Monitor | Action::Probe, .. }
+                | Errand::Keep { .. } => return true,
             };
             to_beats.post(Told::Input(input));
             false
@@ -202,7 +222,7 @@ impl Way {
         write: &mut OwnedWriteHalf,
         inbox: &mut UnboundedReceiver<(Errand, Span)>,
     ) -> String {
-        for (errand, _) in self.open.values() {
+        for errand in self.kept.iter().chain(self.open.values().map(|(errand, _)| errand)) {
             if let Err(error) = send(write, errand).await {
                 return error.to_string();
             }
@@ -237,6 +257,7 @@ impl Way {
     fn hear(&mut self, word: Word) {
         match word {
             Word::Line { about, line } => info!("{about}: {line}"),
+            Word::Kept { name, trouble } => self.to_desk.post(Said::Kept { name, trouble }),
             Word::Done { about, ticket, outcome, why } => {
                 self.strike(&about, ticket.generation, why);
                 self.to_beats.post(Told::Input(Input::AgentDone { ticket, outcome }));

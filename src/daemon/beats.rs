@@ -509,24 +509,24 @@ impl Beats {
                     self.to_desk.keep(Said::Fence { generation, node });
                     self.to_desk.flush();
                 }
-                Effect::FeedWatchdog => {
-                    if let Some(watchdog) = &mut self.to_watchdog {
-                        watchdog.keep(Meal::Feed(self.stepped));
-                        watchdog.flush();
-                    }
-                }
+                Effect::FeedWatchdog => self.feed(Meal::Feed(self.stepped)),
                 Effect::Tell(event) => self.to_desk.keep(Said::Event(event)),
                 Effect::Left => {
                     self.left = true;
                     self.order(Order::Stop);
-                    if let Some(watchdog) = &mut self.to_watchdog {
-                        watchdog.keep(Meal::End);
-                    }
+                    self.feed(Meal::End);
                     self.to_desk.keep(Said::Left);
                 }
             }
         }
         self.flush();
+    }
+
+    fn feed(&mut self, meal: Meal) {
+        if let Some(watchdog) = &mut self.to_watchdog {
+            watchdog.keep(meal);
+            watchdog.flush();
+        }
     }
 
     /// At once: while this thread writes and sends what comes next, the other begins.

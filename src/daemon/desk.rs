@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::agents::supervisor::Errand;
 use crate::cluster::{Action, Command, Event, Input, Stored, Ticket};
-use crate::config::{Config, Fence, Resource};
+use crate::config::{Config, Fence, Resource, Respawn};
 use crate::control::variables;
 use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
@@ -68,6 +68,15 @@ pub(super) enum Said {
     },
     /// Whether agents can be run; if not, why.
     Supervisor(Option<String>),
+    /// The programs that are kept running may be others now.
+    Keep,
+    /// Of a program that is kept running: why it does not run.
+    Kept {
+        name: String,
+        trouble: Option<String>,
+    },
+    /// The machine's watchdog counts, or why not.
+    Watchdog(Result<String, String>),
     /// Why the agent of addresses failed.
     Agent {
         group: GroupId,
@@ -155,9 +164,13 @@ impl OrdinaryThread {
         let handle = Handle { to_beats: self.to_beats.clone(), to_desk: self.inbox.clone() };
         tokio::spawn(control::serve(socket, handle.clone()));
         let mut resources = self.config.groups.values().flat_map(|group| &group.resources);
-        let are_needed =
-            !self.config.fences.is_empty() || resources.any(|resource| !resource.carries_addresses());
+        let are_needed = !self.config.fences.is_empty()
+            || !self.kept_here().is_empty()
+            || resources.any(|resource| !resource.carries_addresses());
         let agents = Agents::new(&self.supervisor, are_needed, self.to_beats.clone(), self.inbox.clone());
+        if !self.kept_here().is_empty() {
+            agents.keep(self.kept_here());
+        }
         // An eventfd is read like a pipe.
         let bell = Receiver::from_owned_fd_unchecked(self.inbox.bell().try_clone_to_owned()?)?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -197,7 +210,8 @@ impl OrdinaryThread {
                 }
                 _ = replace.recv() => {
                     self.tracks.stop();
-                    let why = super::reexec::replace(&self.config_path, &mut self.notifier).await;
+                    let running = (&*self.config, self.node);
+                    let why = super::reexec::replace(&self.config_path, running, &mut self.notifier).await;
                     let news = self.tracks.begin(&self.config);
                     self.tracked(news);
                     self.alarm("reexec".to_owned(), format!("this daemon goes on as it is: {why}"));
@@ -256,6 +270,16 @@ impl OrdinaryThread {
             }
             Said::Supervisor(Some(why)) => self.alarm("supervisor".to_owned(), why),
             Said::Supervisor(None) => drop(self.alarms.remove("supervisor")),
+            Said::Keep => agents.keep(self.kept_here()),
+            Said::Kept { name, trouble: Some(why) } => {
+                self.alarm(format!("respawn {name}"), format!("respawn {name}: {why}"))
+            }
+            Said::Kept { name, trouble: None } => drop(self.alarms.remove(&format!("respawn {name}"))),
+            Said::Watchdog(Err(why)) => self.alarm("watchdog".to_owned(), why),
+            Said::Watchdog(Ok(what)) => {
+                info!("{what}");
+                self.alarms.remove("watchdog");
+            }
             Said::Agent { group, why } => {
                 warn!("{}: {why}", Words::new(&self.names).group(group));
             }
@@ -439,8 +463,8 @@ impl OrdinaryThread {
                     .to_owned(),
             );
         }
-        if config.watchdog != self.config.watchdog {
-            return Err("the watchdog cannot change while the daemon runs: restart it".to_owned());
+        if let Some(why) = super::watchdog::cannot_change(&self.config, &config, self.node) {
+            return Err(why.to_owned());
         }
         let (keys, _) = super::files::read_keys(&config.keys).map_err(|error| error.to_string())?;
         for line in super::changes(&self.config, &config) {
@@ -455,11 +479,26 @@ impl OrdinaryThread {
         }
         self.names = Arc::new(names);
         self.notifier.configure(&config);
+        let kept = self.kept_here();
         self.config = Arc::new(config);
+        let keeps = self.kept_here();
+        if keeps != kept {
+            let gone = |name: &&Respawn| !keeps.iter().any(|respawn| respawn.name == name.name);
+            for respawn in kept.iter().filter(gone) {
+                self.alarms.remove(&format!("respawn {}", respawn.name));
+            }
+            self.inbox.post(Said::Keep);
+        }
         self.to_beats.post(Told::Configure(Arc::clone(&self.config), keys));
         let news = self.tracks.configure(&self.config);
         self.tracked(news);
         Ok(())
+    }
+
+    /// What is kept running on this node.
+    fn kept_here(&self) -> Vec<Respawn> {
+        let is_here = |respawn: &&Respawn| respawn.nodes.is_empty() || respawn.nodes.contains(&self.node);
+        self.config.respawns.iter().filter(is_here).cloned().collect()
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::agents::trust::fault;
 use crate::agents::{Class, fence_fault, find};
-use crate::config::{Config, Group, Resource, Tracked};
+use crate::config::{Config, Group, Resource, Respawn, Tracked};
 use crate::types::NodeId;
 
 /// Where systemd finds units, the strongest first: systemd.unit(5). What is made for one boot under /run is left out.
@@ -37,6 +37,13 @@ pub fn remarks(config: &Config, node: Option<NodeId>, root: &Path) -> Vec<String
                 fault(program, root).map(|fault| format!("[track.{}] is bad here: {fault}", track.name)),
             );
         }
+    }
+    let runs_here = |respawn: &&Respawn| {
+        node.is_none_or(|node| respawn.nodes.is_empty() || respawn.nodes.contains(&node))
+    };
+    for respawn in config.respawns.iter().filter(runs_here) {
+        let fault = fault(&respawn.program, root);
+        said.extend(fault.map(|fault| format!("[respawn.{}] cannot run here: {fault}", respawn.name)));
     }
     for group in config.groups.values().filter(|group| may_own(config, group, node)) {
         let faults: BTreeSet<String> =

@@ -98,8 +98,6 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Agents are not run: what they would do is taken for done.
     pub play_agents: bool,
-    /// The watchdog is fed, although not all that it must promise holds yet: for tests.
-    pub tries_watchdog: bool,
 }
 
 /// Why it does not run.
@@ -117,14 +115,6 @@ pub enum RunError {
         me: String,
         /// Those of the configuration.
         known: String,
-    },
-    /// What this version cannot do yet.
-    #[error("{what} cannot be relied on in this version yet: {instead}")]
-    Unsupported {
-        /// What the configuration asks for.
-        what: String,
-        /// What to do.
-        instead: &'static str,
     },
     /// A file.
     #[error(transparent)]
@@ -148,9 +138,6 @@ pub enum RunError {
 /// Runs until everything is handed over.
 pub fn run(options: &Options) -> Result<(), RunError> {
     let known = Known::read(options)?;
-    if !options.tries_watchdog && !options.play_agents {
-        supported(&known.config)?;
-    }
     // It is also what keeps a second daemon away.
     let socket = Socket::bind(&options.run_dir)?;
     let mut memory_files = known.places.memory(&known.boot);
@@ -282,25 +269,19 @@ impl Known {
         real_time("beats", BEATS_PRIORITY, body)
     }
 
-    /// Starts the thread that feeds the watchdog, where there is one, and the way to it. An arbiter holds nothing; and a lab
-    /// must not reset the machine that it is on.
+    /// Starts the thread that feeds the watchdog, where there is one, and the way to it. An arbiter holds nothing.
     fn watchdog(
         &self,
         options: &Options,
         boxes: &Boxes,
     ) -> io::Result<Option<(Mailbox<Meal>, JoinHandle<()>)>> {
         let owns_nothing = self.config.nodes.get(&self.node).is_some_and(|node| node.arbiter);
-        let Some(watchdog) = self.config.watchdog.as_ref().filter(|_| !owns_nothing && !options.play_agents)
-        else {
-            return Ok(None);
-        };
-        if let Some(fault) = watchdog::fault(watchdog) {
-            return Err(io::Error::other(fault));
-        }
+        let Some(watchdog) = self.config.watchdog.as_ref().filter(|_| !owns_nothing) else { return Ok(None) };
         let inbox = Mailbox::new()?;
         let feeder = Feeder {
             device: watchdog.device.clone(),
             timeout: watchdog.timeout,
+            plays: options.play_agents,
             inbox: inbox.clone(),
             to_beats: boxes.beats.clone(),
             to_desk: boxes.desk.clone(),
@@ -414,20 +395,6 @@ pub fn which_node(config: &Config, asked: Option<&str>) -> Result<NodeId, RunErr
     found.map(|(id, _)| *id).ok_or_else(|| RunError::NoSuchNode { me: me.clone(), known: known() })
 }
 
-/// What the configuration asks for and this version cannot do is refused at the start, not in a takeover.
-///
-/// A device that is closed by a daemon's death counts anew, which the winner of a lease does not wait for yet; and nothing
-/// ties holding a group to a device that counts.
-fn supported(config: &Config) -> Result<(), RunError> {
-    match &config.watchdog {
-        Some(watchdog) => Err(RunError::Unsupported {
-            what: format!("the watchdog {}", watchdog.device.display()),
-            instead: "leave [watchdog] out, and write a [fence.NAME] for each node",
-        }),
-        None => Ok(()),
-    }
-}
-
 /// What a new configuration keeps, adds, changes and removes: a line each.
 fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = Vec::new();
@@ -446,6 +413,7 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
         ("the timing is", old.timing == new.timing),
         ("what is told of events is", old.notify == new.notify),
         ("what is tracked is", old.tracks == new.tracks),
+        ("what is kept running is", old.respawns == new.respawns),
     ] {
         if !same {
             lines.push(format!("{what} changed"));

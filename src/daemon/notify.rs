@@ -134,6 +134,7 @@ async fn run(notify: Arc<Notify>, kind: &'static str, variables: Vec<(&'static s
         limit: notify.timeout,
         input: "",
         mark: None,
+        user: None,
     };
     let say = |line: String| {
         lines += 1;

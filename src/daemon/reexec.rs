@@ -12,7 +12,11 @@ use std::process::Command;
 use tokio::process;
 use tracing::info;
 
+use crate::config::Config;
+use crate::types::NodeId;
+
 use super::notify::Notifier;
+use super::watchdog;
 
 /// What the kernel writes behind the path of a program whose file was replaced.
 const REPLACED: &str = " (deleted)";
@@ -24,12 +28,25 @@ pub(super) fn program() -> io::Result<PathBuf> {
 }
 
 /// Does not return if it succeeds; else says why it did not.
-pub(super) async fn replace(config: &Path, notifier: &mut Notifier) -> String {
+pub(super) async fn replace(
+    path: &Path,
+    (running, node): (&Config, NodeId),
+    notifier: &mut Notifier,
+) -> String {
+    // Nobody would tell a device that is taken out of the file to stop counting.
+    let refused = match crate::config::load(path) {
+        Ok(loaded) => watchdog::cannot_change(running, &loaded.config, node),
+        Err(_) if running.watchdog.is_some() => Some("this version cannot read the configuration any more"),
+        Err(_) => None,
+    };
+    if let Some(why) = refused {
+        return why.to_owned();
+    }
     let program = match program() {
         Ok(program) => program,
         Err(error) => return format!("its program cannot be found: {error}"),
     };
-    let check = process::Command::new(&program).arg("check").arg("--config").arg(config).output().await;
+    let check = process::Command::new(&program).arg("check").arg("--config").arg(path).output().await;
     match check {
         Ok(output) if output.status.success() => {}
         Ok(output) => {

@@ -231,7 +231,8 @@ async fn look(what: &Tracked, variables: Vec<(&'static str, String)>, limit: Spa
     match what {
         Tracked::Program { program: path, args } => {
             let mut last = String::new();
-            let program = Program { path, args, variables, bare: false, limit, input: "", mark: None };
+            let program =
+                Program { path, args, variables, bare: false, limit, input: "", mark: None, user: None };
             let found = program.run(|line| last = line).await;
             found.map_err(|why| match last.as_str() {
                 "" => format!("{}: {why}", path.display()),

@@ -27,10 +27,40 @@ pub fn lock_memory() -> io::Result<()> {
 }
 
 mod watchdog {
+    /// The kernel's `struct watchdog_info`.
+    #[repr(C)]
+    pub(super) struct Info {
+        pub(super) options: u32,
+        firmware: u32,
+        identity: [u8; 32],
+    }
+
+    /// `WDIOF_MAGICCLOSE`: closed without a farewell, it counts on.
+    pub(super) const MAGIC_CLOSE: u32 = 0x0100;
+
+    nix::ioctl_read!(support, b'W', 0, Info);
     nix::ioctl_readwrite!(set_timeout, b'W', 6, nix::libc::c_int);
+    nix::ioctl_read!(timeout, b'W', 7, nix::libc::c_int);
 }
 
-/// Sets after how many seconds an open watchdog resets the machine; the device says which number it took.
+/// Whether an open watchdog counts on when the program that has it dies.
+pub fn watchdog_outlives_its_user(device: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: every field is a number or an array of numbers, for which zero is a value.
+    let mut info: watchdog::Info = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one `watchdog_info`, which outlives the call.
+    unsafe { watchdog::support(device.as_raw_fd(), &raw mut info) }?;
+    Ok(info.options & watchdog::MAGIC_CLOSE != 0)
+}
+
+/// After how many seconds an open watchdog resets the machine.
+pub fn watchdog_timeout(device: BorrowedFd<'_>) -> io::Result<i32> {
+    let mut seconds = 0;
+    // SAFETY: the kernel writes one int, which outlives the call.
+    unsafe { watchdog::timeout(device.as_raw_fd(), &raw mut seconds) }?;
+    Ok(seconds)
+}
+
+/// Sets after how many seconds an open watchdog resets the machine, and feeds it; the device says which number it took.
 pub fn set_watchdog(device: BorrowedFd<'_>, seconds: i32) -> io::Result<i32> {
     let mut seconds = seconds;
     // SAFETY: the kernel reads and writes one int, which outlives the call.

@@ -254,6 +254,7 @@ fn put_facts<E: Encoder>(to: &mut E, facts: &Facts) -> Result<(), EncodeError> {
             Unfit::Carrier => put_byte(to, 0)?,
             Unfit::Health => put_byte(to, 1)?,
             Unfit::Failed { retry_in } => put_byte(to, 2).and_then(|()| put(to, retry_in.0))?,
+            Unfit::Watchdog => put_byte(to, 3)?,
         }
     }
     put_count(to, facts.handover.len())?;
@@ -267,6 +268,7 @@ fn put_facts<E: Encoder>(to: &mut E, facts: &Facts) -> Result<(), EncodeError> {
             Subject::Cluster => put_byte(to, 0)?,
             Subject::Node(node) => put_byte(to, 1).and_then(|()| put_hash(to, node.0))?,
             Subject::Group(group) => put_byte(to, 2).and_then(|()| put_hash(to, group.0))?,
+            Subject::Care(group) => put_byte(to, 3).and_then(|()| put_hash(to, group.0))?,
         }
         put(to, order.version)?;
         put_wish(to, order.wish)?;
@@ -282,6 +284,7 @@ fn take_facts<D: Decoder>(from: &mut D, facts: &mut Facts) -> Result<(), DecodeE
             0 => Unfit::Carrier,
             1 => Unfit::Health,
             2 => Unfit::Failed { retry_in: Span(take(from)?) },
+            3 => Unfit::Watchdog,
             _ => return Err(meaningless()),
         };
         Ok((group, unfit))
@@ -294,6 +297,7 @@ fn take_facts<D: Decoder>(from: &mut D, facts: &mut Facts) -> Result<(), DecodeE
             0 => Subject::Cluster,
             1 => Subject::Node(NodeId(take_hash(from)?)),
             2 => Subject::Group(GroupId(take_hash(from)?)),
+            3 => Subject::Care(GroupId(take_hash(from)?)),
             _ => return Err(meaningless()),
         };
         Ok((subject, Order { version: take(from)?, wish: take_wish(from)? }))
@@ -343,17 +347,18 @@ fn take_wish<D: Decoder>(from: &mut D) -> Result<Wish, DecodeError> {
 }
 
 fn flags_to_byte(flags: Flags) -> u8 {
-    let Flags { starting, leaving, standby, arbiter, hold_off } = flags;
-    let bits = [starting, leaving, standby, arbiter, hold_off];
+    let Flags { starting, leaving, standby, arbiter, hold_off, guarded } = flags;
+    let bits = [starting, leaving, standby, arbiter, hold_off, guarded];
     bits.into_iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(bit))
 }
 
 fn byte_to_flags(byte: u8) -> Result<Flags, DecodeError> {
-    if byte >= 1 << 5 {
+    if byte >= 1 << 6 {
         return Err(meaningless());
     }
     let bit = |place: u8| byte >> place & 1 == 1;
-    Ok(Flags { starting: bit(0), leaving: bit(1), standby: bit(2), arbiter: bit(3), hold_off: bit(4) })
+    let [starting, leaving, standby] = [bit(0), bit(1), bit(2)];
+    Ok(Flags { starting, leaving, standby, arbiter: bit(3), hold_off: bit(4), guarded: bit(5) })
 }
 
 /// Phases by their byte.

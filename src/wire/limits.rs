@@ -10,7 +10,7 @@ pub const NODES: usize = 1_000;
 /// Groups of a cluster, instances of cloned groups included.
 pub const GROUPS: usize = 1_000;
 
-/// Orders of operators: one for the cluster, one for each node and one for each group.
+/// Orders of operators: one for the cluster, one for each node and one for each group; or, of fewer, two for each group.
 pub const ORDERS: usize = 1 + NODES + GROUPS;
 
 /// Parts of one beat. With them the greatest beat that the limits above allow still fits, whatever its numbers

@@ -156,6 +156,17 @@ fn orders_that_need_no_waiting_say_what_they_did() {
             "maintenance is on: nobody looks after the resources until `systole maintenance off`\n",
         ),
         (&["maintenance", "off"], 0, "maintenance is off: the resources are looked after again\n"),
+        (
+            &["maintenance", "on", "web"],
+            0,
+            "maintenance of web is on: nobody looks after it until `systole maintenance off web`\n",
+        ),
+        (
+            &["maintenance", "off"],
+            0,
+            "maintenance is off: the resources are looked after again, but for those of web: `systole maintenance off web`\n",
+        ),
+        (&["maintenance", "off", "web"], 0, "maintenance of web is off: it is looked after again\n"),
         (&["cleanup", "web"], 0, "the failures of web on this node are forgotten\n"),
         (
             &["cleanup", "web", "vip"],

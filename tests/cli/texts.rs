@@ -84,6 +84,7 @@ fn everything_that_can_be_wrong_is_shown() {
     (peer.config, peer.marks) = (Some(theirs.digest()), Some(theirs.marks()));
     snapshot.view.majority = false;
     snapshot.view.maintenance = true;
+    snapshot.view.groups.values_mut().for_each(|group| group.maintenance = true);
     let text = status::render(&Status::new(&snapshot), AGE, false);
     for line in [
         "  lb0 does not hear a majority of the voters\n",
@@ -91,9 +92,13 @@ fn everything_that_can_be_wrong_is_shown() {
         "  leases are enforced by the daemon: the kernel has no nftables\n",
         "  alarm: lb1 has another configuration: timing.deadtime differs; say `systole copy` where the right one is\n",
         "  alarm: nobody answers for 192.168.232.20\n",
-        "lb0 must not be pulled: it holds web, and nothing moves during maintenance\n",
+        "lb0 must not be pulled: it holds web, and nothing moves it during maintenance\n",
     ] {
         assert!(text.contains(line), "{line} is missing from\n{text}");
     }
     assert!(!text.contains("no alarms"));
+    snapshot.view.maintenance = false;
+    let text = status::render(&Status::new(&snapshot), AGE, false);
+    let line = "  maintenance: web is left alone until `systole maintenance off web`\n";
+    assert!(text.contains(line), "{line} is missing from\n{text}");
 }

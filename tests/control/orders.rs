@@ -154,11 +154,11 @@ fn whether_the_plug_may_be_pulled_is_said_with_the_reason() {
     let text = "lb0 must not be pulled: no other node can take web: lb1 is on standby";
     assert_eq!(pull(&world), (false, text.to_owned()));
     world.order("lb0", systole::cluster::Command::Online { node: NodeId::of("lb1") });
-    world.order("lb0", systole::cluster::Command::Maintenance { on: true });
+    world.order("lb0", systole::cluster::Command::Maintenance { on: true, group: None });
     world.run_for(Span::seconds(1));
-    let text = "lb0 must not be pulled: it holds web, and nothing moves during maintenance";
+    let text = "lb0 must not be pulled: it holds web, and nothing moves it during maintenance";
     assert_eq!(pull(&world), (false, text.to_owned()));
-    world.order("lb0", systole::cluster::Command::Maintenance { on: false });
+    world.order("lb0", systole::cluster::Command::Maintenance { on: false, group: None });
     world.fails_on = vec![NodeId::of("lb1")];
     world.order(
         "lb0",

@@ -114,10 +114,11 @@ impl World {
             slow_until,
             cable,
             fed,
+            has_watchdog,
         } = machine;
         let now = self.clock(at);
         let flags = [*on, *paused, *cable, core.is_some(), memory.is_some(), fed.is_some(), slow.is_some()];
-        flags.iter().for_each(|flag| out.word(u64::from(*flag)));
+        flags.iter().chain([has_watchdog]).for_each(|flag| out.word(u64::from(*flag)));
         if let Some(core) = core {
             core.fingerprint(frame, self.moment(at), out);
         }
@@ -176,6 +177,10 @@ impl World {
                 out.word(machine.newest[2].wrapping_sub(*generation));
                 out.word(u64::from(node.0));
                 out.word(u64::from(*off));
+            }
+            Input::Watchdog { counts } => {
+                out.word(6);
+                out.word(u64::from(*counts));
             }
             // Nothing else is ever put into an inbox.
             Input::Timer

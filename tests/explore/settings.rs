@@ -148,6 +148,7 @@ fn config(names: &[&str], arbiters: &[&str], change: impl FnOnce(&mut Config)) -
         groups: BTreeMap::from([(GroupId::of("web"), group())]),
         notify: None,
         tracks: Vec::new(),
+        respawns: Vec::new(),
     };
     change(&mut config);
     config
@@ -165,6 +166,7 @@ fn group() -> Group {
         clone_of: None,
         with: None,
         after: Vec::new(),
+        apart: Vec::new(),
         reach: Reach::Any,
         failure_window: Span::millis(500),
         interfaces: vec![InterfaceId(0)],

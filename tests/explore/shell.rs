@@ -170,8 +170,16 @@ impl World {
                 machine.newest[2] = *generation;
                 machine.inbox.push_back(Input::Fenced { generation: *generation, node: *node, off: true });
             }
-            Effect::FeedWatchdog => self.machines[at].fed = Some(now),
+            Effect::FeedWatchdog => self.feed_watchdog(at, now),
             Effect::Announce { .. } | Effect::Tell(_) | Effect::Left => {}
+        }
+    }
+
+    fn feed_watchdog(&mut self, at: usize, now: Span) {
+        let machine = &mut self.machines[at];
+        machine.fed = Some(now);
+        if !std::mem::replace(&mut machine.has_watchdog, true) {
+            machine.inbox.push_back(Input::Watchdog { counts: true });
         }
     }
 

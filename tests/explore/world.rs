@@ -106,6 +106,8 @@ pub(crate) struct Machine {
     pub(crate) cable: bool,
     /// When the watchdog was fed, on the own clock; unarmed before the first time.
     pub(crate) fed: Option<Span>,
+    /// The daemon has opened it.
+    pub(crate) has_watchdog: bool,
     /// The newest run of an agent, round of probes and fencing that the daemon asked for.
     pub(crate) newest: [u64; 3],
 }
@@ -149,6 +151,7 @@ impl World {
             slow_until: None,
             cable: true,
             fed: None,
+            has_watchdog: false,
             newest: [0; 3],
         };
         let count = setting.nodes.len();
@@ -222,9 +225,13 @@ impl World {
         machine.fed = None;
     }
 
-    /// The daemon is gone; the machine runs on.
+    /// The daemon is gone; the machine runs on. The kernel feeds a watchdog that is closed like this.
     pub(crate) fn kill(&mut self, at: usize) {
+        let now = self.clock(at);
         let machine = &mut self.machines[at];
+        if std::mem::take(&mut machine.has_watchdog) {
+            machine.fed = Some(now);
+        }
         machine.core = None;
         machine.paused = false;
         machine.inbox.clear();

@@ -162,3 +162,30 @@ fn supervisor(run_dir: &str) -> i32 {
     };
     pids.into_iter().find(is_it).unwrap()
 }
+
+/// Whoever holds what: it runs on its nodes, is begun again when it ends, and is not touched when the daemon is.
+pub(crate) fn a_program_is_kept_running_beside_the_daemon() {
+    let text = "[respawn.clock]\nprogram = [\"/bin/sh\", \"-c\", \"echo $$ >>KEYS.pids; exec sleep 600\"]\n\
+                nodes = [\"lb1\"]\n";
+    let mut pair = Pair::start(&Settings { more: text, ..Settings::default() });
+    let file = pair.stage.lab().folder().join("keys.pids");
+    let pids = || -> Vec<i32> {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    let runs = |pid: i32| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with("sleep"))
+    };
+    pair.wait_until("it runs", |_| pids().len() == 1 && runs(pids()[0]));
+    kill(Pid::from_raw(pids()[0]), Signal::SIGKILL).unwrap();
+    pair.wait_for_word("lb1", "respawn clock: it was ended by signal 9; it is begun again in 1 s");
+    pair.wait_until("it runs again", |_| pids().len() == 2 && runs(pids()[1]));
+    pair.stage.lab().machine_mut("lb1").unwrap().kill().unwrap();
+    pair.stage.start("lb1").unwrap();
+    pair.wait_until("lb1 goes on", |pair| pair.log("lb1").matches("it is known what runs here").count() == 2);
+    pair.rewrite(&Settings::default());
+    assert!(runs(pids()[1]), "it went on meanwhile");
+    pair.order("lb1", &["reload"]);
+    pair.wait_until("it is ended by a reload", |_| !runs(pids()[1]));
+    assert_eq!(pids().len(), 2, "and only that: lb0 never had it");
+}

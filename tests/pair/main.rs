@@ -26,8 +26,9 @@ use systole::lab;
 /// Its room, its name, and itself.
 type Test = (&'static str, &'static str, fn());
 
-/// What programs do does not hang on a moment between two beats: once is enough, unless such a test is asked for by name.
-const ONCE: [&str; 3] = ["agents", "fences", "matrix"];
+/// What programs do, and what is said of mistakes, does not hang on a moment between two beats: once is enough, unless such
+/// a test is asked for by name.
+const ONCE: [&str; 5] = ["agents", "fences", "matrix", "mistakes", "notify"];
 
 macro_rules! tests {
     ($($room:ident: $($name:ident),+ $(,)?;)+) => {
@@ -68,6 +69,7 @@ tests! {
         a_supervisor_that_is_killed_is_started_again_and_ends_what_was_under_way,
         two_daemons_never_have_two_agents_at_work_on_one_resource,
         a_reload_stops_what_was_started_under_its_own_name,
+        a_program_is_kept_running_beside_the_daemon,
         a_node_without_the_program_blocks_nobody;
     fences:
         a_node_is_off_before_the_other_starts_what_may_never_run_twice;

@@ -166,10 +166,18 @@ impl World {
         self.pump(by);
     }
 
+    /// A watchdog that works counts from the first time on.
     pub(crate) fn feed_watchdog(&mut self, node: usize) {
         let Some(watchdog) = &self.machines[node].config.watchdog else { return };
         let timeout = watchdog.timeout.as_micros();
         let machine = &mut self.machines[node];
+        let counts = !machine.watchdog_broken;
+        if machine.daemon.watchdog.replace(counts) != Some(counts) {
+            machine.daemon.inputs.push_back(Input::Watchdog { counts });
+        }
+        if !counts {
+            return;
+        }
         let raw = machine.kernel.raw.read(self.now);
         let armed = machine.kernel.fed.replace(raw).is_some();
         if !armed {

@@ -47,6 +47,9 @@ pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
         Mutant::RestartsUnseenAddress => unseen_address(seed, rng),
         Mutant::ClaimWithoutNewEpoch => claims_again(seed, rng),
         Mutant::ForgetsFailures => preferred_node_fails(seed, rng),
+        Mutant::WatchdogWaitsOnce => hung_and_killed(seed, rng),
+        Mutant::HoldsUnguarded => hung_without_watchdog(seed, rng),
+        Mutant::TrustsUnguarded => slow_stop_without_watchdog(seed, rng),
         _ => draw_class(seed, Class::Chaos, rng),
     };
     plan.ops.sort_by_key(|(at, _)| *at);
@@ -509,13 +512,9 @@ fn hung_standby(seed: u64, rng: &mut Rng) -> Plan {
 fn stale_proof(seed: u64, rng: &mut Rng) -> Plan {
     let lease = a_lease(rng);
     let mut plan = bench(seed, 3, lease, rng);
+    guarded(&mut plan, lease * 3);
     tweak(&mut plan, |config| {
-        config.watchdog = Some(systole::config::Watchdog {
-            device: std::path::PathBuf::from("/dev/watchdog"),
-            timeout: Span(lease * 3),
-        });
         for group in config.groups.values_mut() {
-            group.exclusive = true;
             group.prefer = vec![NodeId::of("b"), NodeId::of("a"), NodeId::of("c")];
         }
     });
@@ -528,5 +527,64 @@ fn stale_proof(seed: u64, rng: &mut Rng) -> Plan {
     let group = GroupId::of("g0");
     plan.ops.push((at + length + 1_000 + rng.below(20_000), order(2, Command::Takeover { group })));
     plan.length = lease * 12;
+    plan
+}
+
+/// Its groups are exclusive, and each machine has a watchdog.
+fn guarded(plan: &mut Plan, timeout: u64) {
+    tweak(plan, |config| {
+        config.watchdog = Some(systole::config::Watchdog {
+            device: std::path::PathBuf::from("/dev/watchdog"),
+            timeout: Span(timeout),
+        });
+        config.groups.values_mut().for_each(|group| group.exclusive = true);
+    });
+}
+
+/// The holder hangs, and is killed shortly before its watchdog bites: the kernel feeds that once more. In every other world
+/// it is started again, cannot stop what runs, and is killed once more, at which nothing feeds it any more.
+fn hung_and_killed(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let timeout = lease * 3;
+    guarded(&mut plan, timeout);
+    let at = lease * 3 + rng.below(lease);
+    plan.ops.push((at, Op::Hang { who: node(0), length: 0 }));
+    let killed = at + lease + rng.below(lease * 2);
+    let again = rng.chance(500);
+    let after = if again { plan.restart_delay } else { 0 };
+    plan.ops.push((killed, Op::Kill { who: node(0), mid: 0, fate: MemoryFate::Kept, after }));
+    if again {
+        plan.ops.push((0, slow_stop(0)));
+        let killed = killed + lease + rng.below(timeout - lease);
+        plan.ops.push((killed, Op::Kill { who: node(0), mid: 0, fate: MemoryFate::Kept, after: 0 }));
+    }
+    plan.length = lease * 20;
+    plan
+}
+
+/// The holder's watchdog is disarmed, so the holder stops, and takes its time; meanwhile it is cut off.
+fn slow_stop_without_watchdog(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    guarded(&mut plan, lease * 2);
+    plan.ops.push((0, slow_stop(0)));
+    let at = lease * 3 + rng.below(lease);
+    plan.ops.push((at, Op::BreakWatchdog { who: node(0), disarms: true, length: 0 }));
+    plan.ops.push((at + lease / 2 + rng.below(lease / 2), cut_off(0)));
+    plan.length = lease * 16;
+    plan
+}
+
+/// The node that is preferred has a watchdog that cannot be used, and hangs; whoever follows it has never heard of its
+/// claim.
+fn hung_without_watchdog(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    guarded(&mut plan, lease * 3);
+    plan.ops.push((0, Op::BreakWatchdog { who: node(0), disarms: true, length: 0 }));
+    plan.ops.push((0, apart(0, 1)));
+    plan.ops.push((lease * 3 + rng.below(lease), Op::Hang { who: node(0), length: 0 }));
+    plan.length = lease * 16;
     plan
 }

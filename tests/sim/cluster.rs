@@ -149,6 +149,7 @@ pub(crate) fn draw_config(shape: &Shape, rng: &mut Rng) -> Config {
         groups: BTreeMap::new(),
         notify: None,
         tracks: Vec::new(),
+        respawns: Vec::new(),
     };
     for place in 0..shape.groups {
         draw_group(&mut config, shape, place, rng);
@@ -174,6 +175,8 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
     let count = if shape.plain { 1 + rng.below(2) } else { 1 + rng.below(3) };
     let with = (special && rng.chance(150)).then(|| pick(rng, &earlier));
     let after = if special && rng.chance(150) { vec![pick(rng, &earlier)] } else { Vec::new() };
+    let keeps_apart = special && with.is_none() && rng.chance(150);
+    let apart = if keeps_apart { vec![pick(rng, &earlier)] } else { Vec::new() };
     let group = Group {
         name: name.clone(),
         prefer,
@@ -189,6 +192,7 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
         clone_of: None,
         with,
         after,
+        apart,
         reach: if !shape.plain && rng.chance(100) {
             pick(rng, &[Reach::AtLeast(1), Reach::Best])
         } else {
@@ -199,7 +203,7 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
         resources: (0..count).map(|at| Arc::new(draw_resource(at, shape, exclusive, rng))).collect(),
     };
     let clones = !(shape.plain || by_evidence) && rng.chance(150);
-    if clones && group.with.is_none() {
+    if clones && group.with.is_none() && group.apart.is_empty() {
         let parent = GroupId::of(&name);
         for index in 0..2 + rng.below(3) {
             let instance = format!("{name}:{index}");
@@ -256,10 +260,10 @@ pub(crate) fn change_groups(config: &mut Config, shape: &Shape, rng: &mut Rng) {
     if config.groups.len() > 1 {
         let groups: Vec<GroupId> = config.groups.keys().copied().collect();
         let gone = pick(rng, &groups);
-        let needed = config
-            .groups
-            .values()
-            .any(|group| group.with == Some(gone) || group.after.contains(&gone) || group.clone_of.is_some());
+        let needed = config.groups.values().any(|group| {
+            let names = group.with.iter().chain(&group.after).chain(&group.apart).any(|other| *other == gone);
+            names || group.clone_of.is_some()
+        });
         if !needed {
             config.groups.remove(&gone);
         }

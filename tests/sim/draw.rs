@@ -379,6 +379,9 @@ fn draw_machine_fault(plan: &Plan, rng: &mut Rng) -> Op {
         9 => Op::Off { who, after: 0, ghosts: false },
         10..12 => Op::Hang { who, length },
         12..14 => Op::Pause { who, length, jumps: rng.chance(500), queues: rng.chance(500) },
+        14 if plan.configs[0].watchdog.is_some() && rng.chance(500) => {
+            Op::BreakWatchdog { who, disarms: rng.chance(300), length }
+        }
         14 => Op::SlowCommits { who, length },
         _ => Op::LateTimers { who, extra: rng.below(lease), length },
     }
@@ -414,7 +417,7 @@ fn draw_command(plan: &Plan, who: Who, rng: &mut Rng) -> Op {
         8..10 => Command::Move { group, node },
         10 => Command::Avoid { group, node },
         11 => Command::Unmove { group },
-        12 => Command::Maintenance { on: rng.chance(500) },
+        12 => Command::Maintenance { on: rng.chance(500), group: rng.chance(500).then_some(group) },
         _ => Command::Cleanup { group },
     };
     Op::Command { who, command }

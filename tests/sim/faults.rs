@@ -138,6 +138,12 @@ pub(crate) enum Op {
         who: Who,
         length: u64,
     },
+    /// It cannot be fed any more; one that was disarmed does not bite either.
+    BreakWatchdog {
+        who: Who,
+        disarms: bool,
+        length: u64,
+    },
     LateTimers {
         who: Who,
         extra: u64,
@@ -202,6 +208,9 @@ pub(crate) enum Op {
     Fast {
         node: usize,
     },
+    MendWatchdog {
+        node: usize,
+    },
     Punctual {
         node: usize,
     },
@@ -247,6 +256,7 @@ impl Op {
             Self::Pause { jumps: true, .. } => "suspended machines",
             Self::Pause { .. } => "paused machines",
             Self::SlowCommits { .. } => "slow kernels",
+            Self::BreakWatchdog { .. } => "watchdogs that break",
             Self::LateTimers { .. } => "late timers",
             Self::Agent { .. } => "failing and slow agents",
             Self::Dies { .. } => "resources that die",
@@ -265,6 +275,7 @@ impl Op {
             | Self::Continue { .. }
             | Self::Resume { .. }
             | Self::Fast { .. }
+            | Self::MendWatchdog { .. }
             | Self::Punctual { .. }
             | Self::Healthy { .. }
             | Self::ReplayOne { .. } => return None,
@@ -345,10 +356,12 @@ impl World {
             | Op::Hang { .. }
             | Op::Pause { .. }
             | Op::SlowCommits { .. }
+            | Op::BreakWatchdog { .. }
             | Op::LateTimers { .. }
             | Op::Continue { .. }
             | Op::Resume { .. }
             | Op::Fast { .. }
+            | Op::MendWatchdog { .. }
             | Op::Punctual { .. }
             | Op::PowerOn { .. } => self.apply_to_machine(op.clone()),
         }
@@ -500,6 +513,15 @@ impl World {
                 self.later(length, Op::Fast { node });
             }
             Op::Fast { node } => self.machines[node].slow_commits = false,
+            Op::BreakWatchdog { who, disarms, length } => {
+                let node = self.who(who);
+                self.machines[node].watchdog_broken = true;
+                if disarms {
+                    self.machines[node].kernel.fed = None;
+                }
+                self.later(length, Op::MendWatchdog { node });
+            }
+            Op::MendWatchdog { node } => self.machines[node].watchdog_broken = false,
             Op::LateTimers { who, extra, length } => {
                 let node = self.who(who);
                 self.machines[node].late_timers = extra;
@@ -631,6 +653,7 @@ impl World {
         let machine = &mut self.machines[node];
         machine.agent_faults.clear();
         machine.slow_commits = false;
+        machine.watchdog_broken = false;
         machine.late_timers = 0;
         machine.daemon.dies_in = None;
         machine.daemon.dies_at = None;
@@ -661,12 +684,13 @@ impl World {
         self.say(node, || "operators take back all orders".to_owned());
         let nodes: Vec<_> = self.config.nodes.keys().copied().collect();
         let groups: Vec<_> = self.config.groups.keys().copied().collect();
-        self.input(node, Input::Command(Command::Maintenance { on: false }));
+        self.input(node, Input::Command(Command::Maintenance { on: false, group: None }));
         for other in nodes {
             self.input(node, Input::Command(Command::Online { node: other }));
         }
         for group in groups {
             self.input(node, Input::Command(Command::Unmove { group }));
+            self.input(node, Input::Command(Command::Maintenance { on: false, group: Some(group) }));
             for node in 0..self.machines.len() {
                 self.input(node, Input::Command(Command::Cleanup { group }));
             }

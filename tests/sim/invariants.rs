@@ -431,9 +431,11 @@ impl World {
         }
     }
 
+    /// After so long a machine without a lease has been reset: two timeouts, and a part of one for a late meal.
     pub(crate) fn watchdog_time(&self) -> u64 {
         let times = self.configs.iter().filter_map(|config| config.watchdog.as_ref());
-        times.map(|watchdog| watchdog.timeout.as_micros()).max().unwrap_or(0)
+        let longest = times.map(|watchdog| watchdog.timeout.as_micros()).max().unwrap_or(0);
+        longest * 2 + longest / systole::cluster::LATEST_MEAL
     }
 
     /// A daemon says that it has handed over everything.

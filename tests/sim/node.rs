@@ -61,6 +61,8 @@ pub(crate) struct Daemon {
     /// The ends of its leases as it told the kernel, on its boot clock.
     pub(crate) until: BTreeMap<GroupId, Span>,
     pub(crate) recording: Option<Recording>,
+    /// What it was told of its watchdog: whether it has opened it.
+    pub(crate) watchdog: Option<bool>,
 }
 
 /// A machine that stands still.
@@ -97,6 +99,8 @@ pub(crate) struct Machine {
     pub(crate) dirty: BTreeSet<(GroupId, u16)>,
     pub(crate) cables: Vec<Cable>,
     pub(crate) slow_commits: bool,
+    /// It cannot be opened, or fed.
+    pub(crate) watchdog_broken: bool,
     pub(crate) late_timers: u64,
     pub(crate) incarnation: u64,
     pub(crate) stored: Stored,
@@ -139,6 +143,7 @@ impl Machine {
             dirty: BTreeSet::new(),
             cables: vec![Cable::Plugged; world.configs[0].interfaces.len()],
             slow_commits: false,
+            watchdog_broken: false,
             late_timers: 0,
             incarnation: 0,
             stored: Stored::default(),
@@ -271,7 +276,12 @@ impl World {
                 self.agent_acts(node, group, resource, run.action);
             }
         }
-        let daemon = &mut self.machines[node].daemon;
+        let machine = &mut self.machines[node];
+        if machine.daemon.watchdog == Some(true) {
+            // The kernel feeds a watchdog that is closed like this.
+            machine.kernel.fed = Some(machine.kernel.raw.read(self.now));
+        }
+        let daemon = &mut machine.daemon;
         let recording = daemon.recording.take();
         *daemon = Daemon { life: daemon.life + 1, ..Daemon::default() };
         self.machines[node].believed.clear();

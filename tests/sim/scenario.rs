@@ -128,6 +128,7 @@ fn configure(script: &Script, shape: &Shape, rng: &mut Rng) -> Config {
         group.exclusive = line.exclusive;
         group.promise = line.promise();
         group.after = line.after.iter().map(|name| GroupId::of(name)).collect();
+        group.apart = line.apart.iter().map(|name| GroupId::of(name)).collect();
         group.with = line.with.as_ref().map(|name| GroupId::of(name));
         group.failure_window = Span(line.window.unwrap_or(shape.lease * 4));
         let mut resource = (*group.resources[0]).clone();

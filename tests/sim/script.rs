@@ -38,6 +38,7 @@ pub(crate) struct GroupLine {
     pub(crate) exclusive: bool,
     pub(crate) at_least_one: bool,
     pub(crate) after: Option<String>,
+    pub(crate) apart: Option<String>,
     pub(crate) with: Option<String>,
     pub(crate) resources: u64,
     pub(crate) warm: bool,
@@ -278,6 +279,10 @@ impl Script {
                     group.after = Some((*other).to_owned());
                     rest
                 }
+                ["apart", other, rest @ ..] => {
+                    group.apart = Some((*other).to_owned());
+                    rest
+                }
                 ["with", other, rest @ ..] => {
                     group.with = Some((*other).to_owned());
                     rest
@@ -374,6 +379,12 @@ impl Script {
             ["pause", node, "for", span] => op(self.pause(node, span, false)?),
             ["suspend", node, "for", span] => op(self.pause(node, span, true)?),
             ["slow", "kernel", "of", node] => op(Op::SlowCommits { who: self.who(node)?, length: 0 }),
+            ["break", "watchdog", "of", node] => {
+                op(Op::BreakWatchdog { who: self.who(node)?, disarms: false, length: 0 })
+            }
+            ["disarm", "watchdog", "of", node] => {
+                op(Op::BreakWatchdog { who: self.who(node)?, disarms: true, length: 0 })
+            }
             ["flush", node] => op(Op::Flush { who: self.who(node)? }),
             ["clock", "of", node, "fast"] => Ok(Do::Clock { node: self.node(node)?, ppm: crate::draw::PPM }),
             ["clock", "of", node, "slow"] => Ok(Do::Clock { node: self.node(node)?, ppm: -crate::draw::PPM }),
@@ -473,8 +484,14 @@ impl Script {
                 command(0, Command::Avoid { group: self.group(group)?, node: id(node)? })
             }
             ["unmove", group] => command(0, Command::Unmove { group: self.group(group)? }),
-            ["maintenance", "on"] => command(0, Command::Maintenance { on: true }),
-            ["maintenance", "off"] => command(0, Command::Maintenance { on: false }),
+            ["maintenance", "on"] => command(0, Command::Maintenance { on: true, group: None }),
+            ["maintenance", "off"] => command(0, Command::Maintenance { on: false, group: None }),
+            ["maintenance", "on", "of", group] => {
+                command(0, Command::Maintenance { on: true, group: Some(self.group(group)?) })
+            }
+            ["maintenance", "off", "of", group] => {
+                command(0, Command::Maintenance { on: false, group: Some(self.group(group)?) })
+            }
             ["leave", node] => Ok(Do::Op(Op::Leave { who: self.who(node)?, after: 0 })),
             [group, "dies"] => Ok(Do::Op(Op::Dies { group: self.place(group)? })),
             ["fail", action, "of", group, "on", node, rest @ ..] => {

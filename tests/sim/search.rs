@@ -270,6 +270,14 @@ impl World {
         }
     }
 
+    /// Away, and back where it goes back; and who keeps apart from others gives way each time that one of them moves.
+    fn moves_allowed(&self, group: GroupId) -> u64 {
+        let Some(found) = self.config.groups.get(&group) else { return 1 };
+        let gives_way: u64 = found.apart.iter().map(|other| self.moves_allowed(*other)).sum();
+        let own = 1 + u64::from(self.moves_back(&self.config, group)) + gives_way;
+        own.max(found.with.map_or(0, |leader| self.moves_allowed(leader)))
+    }
+
     fn run_single(&mut self, plan: &Plan) {
         self.settle();
         self.finish_failback();
@@ -284,7 +292,7 @@ impl World {
         self.stats.exercise(6);
         for (group, moves) in self.checks.moves.clone() {
             let moved = moves - before.get(&group).copied().unwrap_or(0);
-            let allowed = 1 + u64::from(self.moves_back(&self.config, group));
+            let allowed = self.moves_allowed(group);
             if moved > allowed {
                 let (name, op) = (self.names_of(group), plan.ops.first().map(|(_, op)| format!("{op:?}")));
                 self.violate(

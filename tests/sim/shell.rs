@@ -106,6 +106,7 @@ impl World {
             | Input::Health { .. }
             | Input::LeaseGone { .. }
             | Input::Fenced { .. }
+            | Input::Watchdog { .. }
             | Input::Command(_) => {
                 let text = format!("is told {input:?}");
                 self.say(node, || text);

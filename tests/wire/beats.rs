@@ -127,26 +127,28 @@ fn any_marks(rng: &mut Rng, most: u64) -> Option<Marks> {
 }
 
 fn any_flags(rng: &mut Rng) -> Flags {
-    let [starting, leaving, standby, arbiter, hold_off] = std::array::from_fn(|_| rng.chance(500));
-    Flags { starting, leaving, standby, arbiter, hold_off }
+    let [starting, leaving, standby, arbiter, hold_off, guarded] = std::array::from_fn(|_| rng.chance(500));
+    Flags { starting, leaving, standby, arbiter, hold_off, guarded }
 }
 
 fn any_facts(rng: &mut Rng, most: u64) -> Facts {
     Facts {
         reach: number(rng) as u16,
         unfit: map(rng, most, |rng| {
-            let unfit = [Unfit::Carrier, Unfit::Health, Unfit::Failed { retry_in: Span(number(rng)) }];
-            (GroupId(hash(rng)), unfit[rng.below(3) as usize])
+            let failed = Unfit::Failed { retry_in: Span(number(rng)) };
+            let unfit = [Unfit::Carrier, Unfit::Health, Unfit::Watchdog, failed];
+            (GroupId(hash(rng)), unfit[rng.below(4) as usize])
         }),
         handover: map(rng, most, |rng| (GroupId(hash(rng)), NodeId(hash(rng)))),
         orders: map(rng, most, |rng| {
+            let (node, group) = (NodeId(hash(rng)), GroupId(hash(rng)));
             let subjects =
-                [Subject::Cluster, Subject::Node(NodeId(hash(rng))), Subject::Group(GroupId(hash(rng)))];
+                [Subject::Cluster, Subject::Node(node), Subject::Group(group), Subject::Care(group)];
             let node = NodeId(hash(rng));
             let wishes =
                 [Wish::Nothing, Wish::Standby, Wish::Maintenance, Wish::Place(node), Wish::Avoid(node)];
             let wish = wishes[rng.below(5) as usize];
-            (subjects[rng.below(3) as usize], Order { version: number(rng), wish })
+            (subjects[rng.below(4) as usize], Order { version: number(rng), wish })
         }),
     }
 }

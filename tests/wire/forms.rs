@@ -164,8 +164,9 @@ fn counts_beyond_the_limits_are_refused_before_anything_is_made_for_them() {
 #[test]
 fn a_byte_that_means_nothing_is_refused() {
     let (_, bytes) = empty();
-    let flags = [&[1 << 5], &bytes[1..]].concat();
-    assert_eq!(decode(&flags), Err(Refused::Undecodable));
+    for flag in [1 << 6, 1 << 7] {
+        assert_eq!(decode(&[&[flag], &bytes[1..]].concat()), Err(Refused::Undecodable));
+    }
     let phase = [&bytes[..CLAIMS], &[1, 0, 0, 0, 9, 1, 6, 1], &bytes[CLAIMS + 1..]].concat();
     assert_eq!(decode(&phase), Err(Refused::Undecodable));
     assert_eq!(decode(&[&bytes[..], &[0]].concat()), Err(Refused::Trailing));

@@ -55,6 +55,8 @@ enum What {
     Answer(usize, Round, Heard),
     Reach(usize),
     Off(usize, u64, NodeId),
+    /// A node's watchdog counts.
+    Watchdog(usize),
     Timer(usize),
 }
 
@@ -82,6 +84,8 @@ struct Machine {
     /// The ends of the leases that stand in its kernel.
     leases: BTreeMap<GroupId, Span>,
     running: BTreeSet<(GroupId, u16)>,
+    /// Its watchdog counts.
+    guarded: bool,
     /// Its pulled cables.
     pulled: BTreeSet<LinkId>,
 }
@@ -160,6 +164,7 @@ impl World {
             leases: BTreeMap::new(),
             running: BTreeSet::new(),
             pulled: BTreeSet::new(),
+            guarded: false,
         });
         self.carry_out(at, effects);
         for interface in self.interfaces() {
@@ -309,7 +314,7 @@ impl World {
     /// Whatever waits for something waits no longer than this.
     fn quiet(&self) -> Span {
         let Config { timing, watchdog, groups, .. } = &*self.config;
-        let watchdog = watchdog.as_ref().map_or(Span::ZERO, |watchdog| watchdog.timeout);
+        let watchdog = watchdog.as_ref().map_or(Span::ZERO, |watchdog| watchdog.timeout * 3);
         let failback = groups.values().map(|group| group.failback_delay).max().unwrap_or_default();
         timing.initdead.max(timing.deadtime * 5) + timing.keepalive * 5 + watchdog + failback + FENCE
     }
@@ -347,6 +352,7 @@ impl World {
                 }
                 self.step(by, Input::Fenced { generation, node, off: true });
             }
+            What::Watchdog(at) => self.step(at, Input::Watchdog { counts: true }),
             What::Timer(at) if self.machines[at].due == self.now => self.step(at, Input::Timer),
             What::Timer(_) => {}
         }
@@ -366,6 +372,13 @@ impl World {
                 running.remove(&key);
                 Outcome::Done
             }
+        }
+    }
+
+    /// Its watchdog counts from now on.
+    fn guard(&mut self, at: usize) {
+        if !std::mem::replace(&mut self.machines[at].guarded, true) {
+            self.push(Span::ZERO, What::Watchdog(at));
         }
     }
 
@@ -394,12 +407,9 @@ impl World {
                 }
                 Effect::Probe { round, interface, groups } => self.probe(at, round, interface, &groups),
                 Effect::Fence { generation, node } => self.push(FENCE, What::Off(at, generation, node)),
+                Effect::FeedWatchdog => self.guard(at),
                 Effect::Tell(event) => self.note(at, event),
-                Effect::Remember(_)
-                | Effect::Store(_)
-                | Effect::Announce { .. }
-                | Effect::FeedWatchdog
-                | Effect::Left => {}
+                Effect::Remember(_) | Effect::Store(_) | Effect::Announce { .. } | Effect::Left => {}
             }
         }
         let Some(due) = self.machines[at].core.as_ref().map(Core::next_deadline) else { return };

@@ -160,7 +160,9 @@ impl Taking<'_> {
             won_at,
             held_until,
             met,
+            only_waited,
         } = tenure;
+        self.out.flag(*only_waited);
         self.state(id, *state);
         self.out.count(units.len());
         for (unit, resource) in units.iter().zip(&group.resources) {
@@ -299,7 +301,8 @@ impl Taking<'_> {
     }
 
     pub(super) fn fencing(&mut self, fencing: &Fencing) {
-        let Fencing { off, under_way, failed_at, generation } = fencing;
+        let Fencing { off, under_way, failed_at, generation, watchdog_counts } = fencing;
+        self.out.maybe(watchdog_counts.map(u64::from));
         self.out.count(off.len());
         for (node, life) in off {
             self.node(*node);

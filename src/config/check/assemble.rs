@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::groups::instance_names;
 use super::resources::resource_names;
-use super::{notify, safety, timing, track};
+use super::{notify, respawn, safety, timing, track};
 use crate::config::draft::{Draft, DraftCast, DraftGroup, DraftLink, DraftMonitor, DraftResource, Name};
 use crate::config::model::{
     Cast, Config, Fence, Group, Link, Node, Promise, Reach, Resource, Tiebreak, VotersBefore, Watchdog,
@@ -62,6 +62,7 @@ pub(super) fn assemble(draft: &Draft) -> Config {
         groups: draft.groups.iter().flat_map(|group| instances(draft, group)).collect(),
         notify: draft.notify.as_ref().and_then(notify::resolve),
         tracks: draft.tracks.iter().filter_map(|one| track::resolve(draft, one)).collect(),
+        respawns: draft.respawns.iter().filter_map(respawn::resolve).collect(),
     };
     config.fill_in_interfaces();
     config
@@ -88,9 +89,11 @@ fn instances(draft: &Draft, group: &DraftGroup) -> Vec<(GroupId, Group)> {
     let names = resource_names(group);
     let resources: Vec<Arc<Resource>> =
         group.resources.iter().zip(names).map(|(one, name)| Arc::new(resource(one, name))).collect();
-    let after =
-        group.after.iter().filter_map(|name| draft.groups.iter().find(|one| one.name.value == name.value));
-    let after: Vec<GroupId> = after.flat_map(instance_names).map(|name| GroupId::of(&name)).collect();
+    let instances_of = |names: &[Name]| -> Vec<GroupId> {
+        let groups =
+            names.iter().filter_map(|name| draft.groups.iter().find(|one| one.name.value == name.value));
+        groups.flat_map(instance_names).map(|name| GroupId::of(&name)).collect()
+    };
     let whole = Group {
         name: group.name.value.clone(),
         prefer: ids(&group.prefer),
@@ -101,7 +104,8 @@ fn instances(draft: &Draft, group: &DraftGroup) -> Vec<(GroupId, Group)> {
         promise: group.promise.as_ref().map_or(Promise::AtMostOne, |promise| promise.value),
         clone_of: group.clones.as_ref().map(|_| GroupId::of(&group.name.value)),
         with: group.with.as_ref().map(|with| GroupId::of(&with.value)),
-        after,
+        after: instances_of(&group.after),
+        apart: instances_of(&group.apart),
         reach: group.reach.as_ref().map_or(Reach::Any, |reach| reach.value),
         failure_window: group.failure_window.unwrap_or(FAILURE_WINDOW),
         interfaces: Vec::new(),

@@ -20,9 +20,17 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
         for other in &group.after {
             names::find_group(draft, &format!("`after` of `{name}`"), other, findings);
         }
+        for other in &group.apart {
+            check_apart(draft, group, other, findings);
+        }
         check_reach(draft, group, findings);
     }
-    check_cycles(draft, findings);
+    let waits = |group: &DraftGroup| group.with.iter().chain(&group.after).cloned().collect();
+    let help = "take one `with` or `after` away: none of them could ever start";
+    check_cycles(draft, &waits, ("wait for each other", help), findings);
+    let avoids = |group: &DraftGroup| group.with.iter().chain(&group.apart).cloned().collect();
+    let help = "take one `apart` away: it is enough that one of two keeps away from the other";
+    check_cycles(draft, &avoids, ("keep apart in a circle", help), findings);
     if draft.groups.is_empty() && !draft.lost.groups {
         findings.push(
             Diagnostic::warning(Place::whole(0), "there is no group: nothing to own, nothing to move").help(
@@ -115,6 +123,28 @@ fn check_with(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     }
 }
 
+fn check_apart(draft: &Draft, group: &DraftGroup, other: &Name, findings: &mut Findings) {
+    let name = &group.name.value;
+    if names::find_group(draft, &format!("`apart` of `{name}`"), other, findings).is_none() {
+        return;
+    }
+    let (why, help) = if group.clones.is_some() {
+        (
+            "its instances are on many nodes",
+            "write `apart` in the other group, which keeps away from all of them",
+        )
+    } else if group.with.is_some() {
+        ("it goes with another group", "write `apart` in the group that it goes with")
+    } else {
+        return;
+    };
+    findings.push(
+        Diagnostic::mistake(other.place, format!("`{name}` cannot keep apart from `{}`", other.value))
+            .label(why)
+            .help(help),
+    );
+}
+
 fn cannot_meet(one: &DraftGroup, other: &DraftGroup) -> bool {
     !one.only.is_empty()
         && !other.only.is_empty()
@@ -137,8 +167,13 @@ fn check_reach(draft: &Draft, group: &DraftGroup, findings: &mut Findings) {
     }
 }
 
-/// `with` and `after` together must have an end.
-fn check_cycles(draft: &Draft, findings: &mut Findings) {
+/// What follows from one group to the next must have an end.
+fn check_cycles(
+    draft: &Draft,
+    next: &dyn Fn(&DraftGroup) -> Vec<Name>,
+    words: (&str, &str),
+    findings: &mut Findings,
+) {
     let groups: BTreeMap<&str, &DraftGroup> =
         draft.groups.iter().map(|group| (group.name.value.as_str(), group)).collect();
     let mut done = BTreeSet::new();
@@ -149,7 +184,7 @@ fn check_cycles(draft: &Draft, findings: &mut Findings) {
         while let Some((name, place, depth)) = open.pop() {
             path.truncate(depth);
             if let Some(first) = path.iter().position(|seen| *seen == name) {
-                report_cycle(&path[first..], place, findings);
+                report_cycle(&path[first..], place, words, findings);
                 continue;
             }
             let Some(group) = groups.get(name) else { continue };
@@ -157,18 +192,21 @@ fn check_cycles(draft: &Draft, findings: &mut Findings) {
                 continue;
             }
             path.push(name);
-            let next = group.with.iter().chain(&group.after);
-            open.extend(next.map(|next| (next.value.as_str(), next.place, path.len())));
+            for next in next(group) {
+                if let Some((name, _)) = groups.get_key_value(next.value.as_str()) {
+                    open.push((name, next.place, path.len()));
+                }
+            }
         }
     }
 }
 
-fn report_cycle(path: &[&str], place: Place, findings: &mut Findings) {
+fn report_cycle(path: &[&str], place: Place, (what, help): (&str, &str), findings: &mut Findings) {
     let Some(first) = path.first() else { return };
     let way: Vec<String> = path.iter().chain([first]).map(|name| format!("`{name}`")).collect();
     findings.push(
-        Diagnostic::mistake(place, format!("groups wait for each other: {}", way.join(", then ")))
+        Diagnostic::mistake(place, format!("groups {what}: {}", way.join(", then ")))
             .label("closes the circle")
-            .help("take one `with` or `after` away: none of them could ever start"),
+            .help(help),
     );
 }

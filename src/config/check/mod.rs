@@ -9,6 +9,7 @@ mod names;
 mod nodes;
 mod notify;
 mod resources;
+mod respawn;
 mod rounds;
 mod safety;
 mod service;
@@ -31,5 +32,6 @@ pub(super) fn build(draft: &Draft, findings: &mut Findings) -> Option<Config> {
     evidence::check(draft, findings);
     notify::check(draft, findings);
     track::check(draft, findings);
+    respawn::check(draft, findings);
     (!findings.refuse()).then(|| assemble::assemble(draft))
 }

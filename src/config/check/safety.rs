@@ -66,15 +66,15 @@ fn check_watchdog(draft: &Draft, findings: &mut Findings) {
     let keepalive = timing::resolve(&draft.timing).keepalive;
     let why = if said.value.as_micros() % 1_000_000 != 0 || said.value == Span::ZERO {
         "a watchdog counts whole seconds"
-    } else if said.value <= keepalive * 2 {
-        "it is fed with the beats: two of them must fit"
+    } else if said.value < keepalive * 3 {
+        "it is fed with the beats: three of them must fit"
     } else {
         return;
     };
     findings.push(
         Diagnostic::mistake(said.place, format!("the watchdog's timeout cannot be {}", said.value))
             .label(why)
-            .help("write whole seconds, such as \"5s\"; a takeover of an exclusive group waits for so long"),
+            .help("write whole seconds, such as \"5s\"; a takeover of an exclusive group waits for more than twice as long"),
     );
 }
 

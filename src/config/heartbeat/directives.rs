@@ -92,11 +92,7 @@ pub const DIRECTIVES: &[Directive] = &[
     explained("record_pengine_inputs", CRM, "leave it out; `systole why GROUP` tells the reasons of a move"),
     explained("enable_config_writes", CRM, NONE),
     carried("respawn"),
-    explained(
-        "failfast",
-        "the daemon runs no clients, and no client's death resets the machine",
-        "run it as a resource of a group, or as a systemd unit with FailureAction=reboot",
-    ),
+    carried("failfast"),
     explained(
         "apiauth",
         "there is no client API; who may ask the daemon is ruled by the mode of its control socket",

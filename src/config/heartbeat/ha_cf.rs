@@ -7,7 +7,9 @@ use super::haresources::Defaults;
 use super::media::Media;
 use super::words::{Word, lines, words};
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
-use crate::config::draft::{Draft, DraftFence, DraftNode, DraftTiming, DraftWatchdog, Name, Placed};
+use crate::config::draft::{
+    Draft, DraftFence, DraftNode, DraftRespawn, DraftTiming, DraftWatchdog, Name, Placed,
+};
 use crate::config::model::{Reach, TiebreakMethod};
 use crate::config::{STONITH_FILE, limits, nearest, values};
 use crate::time::Span;
@@ -164,7 +166,18 @@ impl Reader {
             "stonith" => stonith(line, draft, findings),
             "stonith_host" => stonith_host(line, findings),
             "crm" | "pacemaker" => crm(line, findings),
-            "respawn" => self.respawn(line, findings),
+            "respawn" => self.respawn(line, draft, findings),
+            "failfast" => {
+                self.respawn(line, draft, findings);
+                findings.push(
+                    Diagnostic::note(
+                        line.place(),
+                        "`failfast` is read as `respawn`: no program's end resets the machine",
+                    )
+                    .label("it is begun again")
+                    .help("if it must, make it a systemd unit with FailureAction=reboot"),
+                );
+            }
             "watchdog" => {
                 let device = line.single("/dev/watchdog", findings).map(|word| PathBuf::from(word.text));
                 draft.watchdog = device.map(|device| DraftWatchdog { device, timeout: None });
@@ -200,8 +213,8 @@ impl Reader {
         );
     }
 
-    fn respawn(&mut self, line: &Line<'_>, findings: &mut Findings) {
-        let Some(program) = line.args.get(1) else {
+    fn respawn(&mut self, line: &Line<'_>, draft: &mut Draft, findings: &mut Findings) {
+        let [user, program, ..] = line.args.as_slice() else {
             return line.incomplete("USER /PATH/TO/PROGRAM", findings);
         };
         match program.text.rsplit('/').next().unwrap_or_default() {
@@ -213,13 +226,28 @@ impl Reader {
                 )
                 .help("set DRBD's own quorum, or its fence-peer handler"),
             ),
-            name => findings.push(
-                Diagnostic::note(
-                    line.at(program),
-                    format!("`{name}` is not run: the daemon starts no clients"),
-                )
-                .help("make it a resource of a group, or a systemd unit of its own"),
+            // It speaks Heartbeat's own tongue.
+            "hbagent" | "cibmon" | "ccm" | "pingd" | "mgmtd" | "cib" | "crmd" | "lrmd" | "attrd"
+            | "stonithd" => findings.push(
+                Diagnostic::note(line.at(program), "it is not run: it asks Heartbeat, and there is none")
+                    .help("ask systole: `systole status --json`, or docs/control.md"),
             ),
+            name => {
+                let alike = |respawn: &&DraftRespawn| {
+                    respawn.program.first().is_some_and(|word| word.value.ends_with(&format!("/{name}")))
+                };
+                let name = match draft.respawns.iter().filter(alike).count() {
+                    0 => name.to_owned(),
+                    before => format!("{name}-{}", before + 1),
+                };
+                let place = line.at(program);
+                draft.respawns.push(DraftRespawn {
+                    name: Placed::new(name, place),
+                    program: line.args[1..].iter().map(|word| line.name_of(word)).collect(),
+                    user: Some(line.name_of(user)),
+                    nodes: Vec::new(),
+                });
+            }
         }
     }
 

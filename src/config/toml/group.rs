@@ -29,6 +29,7 @@ fn group(name: Name, table: &Table<'_>, findings: &mut Findings) -> DraftGroup {
         promise: table.choice("promise", &promises, findings),
         with: table.text("with", findings),
         after: table.texts("after", findings),
+        apart: table.texts("apart", findings),
         clones: table
             .whole("clones", 1..=most, findings)
             .map(|clones| clones.map(|n| u16::try_from(n).unwrap_or(1))),

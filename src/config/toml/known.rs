@@ -14,6 +14,7 @@ pub(super) const TOP: &[&str] = &[
     "voters",
     "notify",
     "track",
+    "respawn",
     "group",
 ];
 /// `[cluster]`
@@ -39,6 +40,8 @@ pub(super) const NOTIFY: &[&str] = &["program", "events", "timeout"];
 /// `[track.NAME]`
 pub(super) const TRACK: &[&str] =
     &["program", "file", "no-file", "process", "every", "timeout", "fall", "rise", "groups", "weight"];
+/// `[respawn.NAME]`
+pub(super) const RESPAWN: &[&str] = &["program", "user", "nodes"];
 /// `[group.NAME]`
 pub(super) const GROUP: &[&str] = &[
     "prefer",
@@ -49,6 +52,7 @@ pub(super) const GROUP: &[&str] = &[
     "promise",
     "with",
     "after",
+    "apart",
     "clones",
     "reach",
     "failure-window",
@@ -75,6 +79,7 @@ pub(super) fn home(key: &str) -> Option<&'static str> {
         (VOTERS, "in [voters]"),
         (NOTIFY, "in [notify]"),
         (TRACK, "in [track.NAME]"),
+        (RESPAWN, "in [respawn.NAME]"),
         (GROUP, "in [group.NAME]"),
         (RESOURCE, "in [[group.NAME.resource]]"),
         (MONITOR, "in a resource's `monitor = { … }`"),

@@ -7,6 +7,7 @@ mod cluster;
 mod group;
 mod known;
 mod notify;
+mod respawn;
 mod safety;
 mod short;
 mod table;
@@ -58,6 +59,7 @@ pub(super) fn read(file: usize, text: &str, findings: &mut Findings) -> Option<D
     safety::read(&top, &mut draft, findings);
     draft.notify = notify::read(&top, findings);
     draft.tracks = track::read(&top, findings);
+    draft.respawns = respawn::read(&top, findings);
     if let Some(lines) = top.raw_text("haresources", findings) {
         short::read(text, lines, &mut draft, findings);
     }
