@@ -218,7 +218,7 @@ impl<'a> Words<'a> {
         let group = self.group(group);
         if wait == Span(u64::MAX) {
             return format!(
-                "{group} waits: nothing proves that its last holder does not run it any more; once you know that it is off, say `systole fence-ack NODE`"
+                "{group} waits: nothing proves yet that its last holder does not run it any more; a fence agent can, or `systole fence-ack NODE` once you know that it is off"
             );
         }
         format!("{group} waits at most {wait} before it starts: its last holder may still run it")

@@ -23,6 +23,7 @@ use crate::control::variables;
 use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
+use crate::time::Span;
 use crate::types::{GroupId, InterfaceId, NodeId};
 
 use super::agents::{Agents, Supervisor};
@@ -322,10 +323,22 @@ impl OrdinaryThread {
         if let Event::Won { group, .. } = event {
             self.alarms.remove(&format!("belief {}", words.group(*group)));
         }
+        if let Event::Running { group, .. } | Event::Stopping { group, .. } | Event::Lost { group, .. } =
+            event
+        {
+            self.alarms.remove(&format!("wait {}", words.group(*group)));
+        }
         if let Event::Fenced { node, off: true } | Event::PeerUp { node, .. } = event {
             self.alarms.remove(&format!("fence {}", words.node(*node)));
         }
         systemd::notify(&format!("STATUS={line}"));
+        // Without a fence nobody but a person will open the way.
+        if let Event::WaitsForOther { group, wait: Span(u64::MAX) } = event
+            && self.config.fences.is_empty()
+        {
+            let about = format!("wait {}", Words::new(&self.names).group(*group));
+            self.alarm(about, line);
+        }
         if let Event::Fenced { node, off: false } = event {
             let node = Words::new(&self.names).node(*node);
             let what = format!(

@@ -75,6 +75,10 @@ fn of_resources_and_orders() -> Vec<(Event, &'static str)> {
             "the start of 198.51.100.1 of web failed with exit code 7",
         ),
         (
+            Event::WaitsForOther { group, wait: Span(u64::MAX) },
+            "web waits: nothing proves yet that its last holder does not run it any more; a fence agent can, or `systole fence-ack NODE` once you know that it is off",
+        ),
+        (
             Event::Fitness { group, unfit: Some(failed) },
             "this node is unfit for web: a resource failed there; it may be tried again in 60s, or after `systole cleanup`",
         ),
