@@ -52,7 +52,7 @@ impl Core {
 
     fn claim_if_wanted(&mut self, group: GroupId, fx: &mut Effects) {
         let Some(tenure) = self.groups.get(&group) else { return };
-        if tenure.outdated || self.leaving() || self.orders.leave_alone(group) {
+        if tenure.outdated || self.leaving() || self.orders.is_left_alone(group) {
             return;
         }
         if let Some(until) = tenure.back_off {
@@ -158,9 +158,12 @@ impl Core {
         let Some(tenure) = self.groups.get(&group) else { return };
         let State::Claiming { epoch, since, regardless, outranked } = tenure.state else { return };
         let planned_away = !regardless && tenure.plan.owner.is_some_and(|owner| owner != self.me);
-        let unwanted = tenure.outdated || self.leaving() || self.orders.leave_alone(group);
-        if planned_away || unwanted || self.is_unguarded(tenure) {
+        let unwanted = tenure.outdated || self.leaving() || self.orders.is_left_alone(group);
+        if planned_away {
             return self.withdraw(group, WithdrawReason::PlanChanged, fx);
+        }
+        if unwanted || self.is_unguarded(tenure) {
+            return self.withdraw(group, WithdrawReason::NotHere, fx);
         }
         if !self.may_claim(group, fx) {
             return self.withdraw(group, WithdrawReason::NoMajority, fx);
@@ -216,7 +219,7 @@ impl Core {
     fn withdraw(&mut self, group: GroupId, because: WithdrawReason, fx: &mut Effects) {
         let stays_away = match because {
             WithdrawReason::NotWon | WithdrawReason::Yields(_) => true,
-            WithdrawReason::PlanChanged | WithdrawReason::NoMajority => false,
+            WithdrawReason::PlanChanged | WithdrawReason::NotHere | WithdrawReason::NoMajority => false,
         };
         let longest = self.lease_length() * LEASES_TO_WIN;
         let away = if stays_away { self.rng.span(Span::ZERO, longest) } else { Span::ZERO };

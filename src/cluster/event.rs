@@ -356,6 +356,8 @@ pub enum WithdrawReason {
     Yields(NodeId),
     /// The plan has another owner now.
     PlanChanged,
+    /// It must not be here now: it is left alone, or has changed, this daemon stops, or no watchdog counts.
+    NotHere,
     /// No majority is up any more.
     NoMajority,
 }

@@ -337,7 +337,7 @@ impl Core {
         clear: Option<Moment>,
         fx: &mut Effects,
     ) {
-        let left = self.exclusive_wait_left(group, since).filter(|_| !self.orders.leave_alone(group));
+        let left = self.exclusive_wait_left(group, since).filter(|_| !self.orders.is_left_alone(group));
         if left != Some(Span::ZERO) {
             if let Some(left) = left {
                 self.wake_in(left);

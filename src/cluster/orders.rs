@@ -39,12 +39,12 @@ impl Orders {
     }
 
     /// A group is left alone, by an order about it or about all.
-    pub(super) fn leave_alone(&self, group: GroupId) -> bool {
-        self.maintenance() || self.left_alone(group)
+    pub(super) fn is_left_alone(&self, group: GroupId) -> bool {
+        self.maintenance() || self.is_left_alone_itself(group)
     }
 
     /// A group is left alone, by an order about it.
-    pub(super) fn left_alone(&self, group: GroupId) -> bool {
+    pub(super) fn is_left_alone_itself(&self, group: GroupId) -> bool {
         self.wish(Subject::Care(group)) == Wish::Maintenance
     }
 

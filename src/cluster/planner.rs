@@ -324,7 +324,7 @@ impl<'a> Draft<'a> {
     fn plan(&self, id: GroupId, group: &Group) -> Plan {
         let core = self.core;
         let holder = self.holders.get(&id).copied();
-        if core.orders.leave_alone(id) {
+        if core.orders.is_left_alone(id) {
             return Plan { owner: holder, because: Reason::Stays };
         }
         if let Some(waits) = group.after.iter().find(|first| !core.is_served(**first))
@@ -494,7 +494,7 @@ impl<'a> Draft<'a> {
 
     /// Where the group goes that this one goes with.
     fn follow(&self, id: GroupId, group: &Group) -> Plan {
-        let Some(leader) = group.with.filter(|_| !self.core.orders.leave_alone(id)) else {
+        let Some(leader) = group.with.filter(|_| !self.core.orders.is_left_alone(id)) else {
             return self.plan(id, group);
         };
         let Some(Plan { owner: Some(owner), .. }) = self.plans.get(&leader) else {

@@ -158,7 +158,7 @@ impl Core {
 
     /// Looks at what runs, and repairs what failed while repairs are left.
     pub(super) fn drive_held(&mut self, group: GroupId, fx: &mut Effects) {
-        if self.orders.leave_alone(group) {
+        if self.orders.is_left_alone(group) {
             return;
         }
         let Some(tenure) = self.groups.get(&group) else { return };
@@ -246,7 +246,7 @@ impl Core {
             }
             return;
         }
-        if self.may_own(&tenure.group, self.me) && !self.orders.leave_alone(group) {
+        if self.may_own(&tenure.group, self.me) && !self.orders.is_left_alone(group) {
             self.look_and_repair(group, true, fx);
         }
     }

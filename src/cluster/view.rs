@@ -152,7 +152,7 @@ impl Core {
             holder: self.holder(group),
             planned: tenure.plan.owner,
             because: tenure.plan.because,
-            maintenance: self.orders.left_alone(group),
+            maintenance: self.orders.is_left_alone_itself(group),
             resources: tenure.units.iter().zip(&tenure.group.resources).map(view_resource).collect(),
         })
     }

@@ -186,6 +186,7 @@ fn withdrawn(words: &Words<'_>, because: WithdrawReason) -> Value {
         WithdrawReason::NotWon => json!({"kind": "not-won"}),
         WithdrawReason::Yields(node) => json!({"kind": "yields", "node": words.node(node)}),
         WithdrawReason::PlanChanged => json!({"kind": "plan-changed"}),
+        WithdrawReason::NotHere => json!({"kind": "not-here"}),
         WithdrawReason::NoMajority => json!({"kind": "no-majority"}),
     }
 }

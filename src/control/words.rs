@@ -208,6 +208,9 @@ impl<'a> Words<'a> {
             WithdrawReason::PlanChanged => {
                 format!("the claim on {group} is withdrawn: the plan has another owner")
             }
+            WithdrawReason::NotHere => {
+                format!("the claim on {group} is withdrawn: it must not be here now, as `systole why` says")
+            }
             WithdrawReason::NoMajority => {
                 format!("the claim on {group} is withdrawn: no majority of the voters is heard")
             }

@@ -26,6 +26,18 @@ fn report(what: &str, name: &Name, fault: Option<String>, findings: &mut Finding
     }
 }
 
+/// Reports a name that is there twice, of things that are known by their names alone.
+pub(super) fn check_once<'a>(
+    what: &str,
+    names: impl Iterator<Item = &'a Name> + Clone,
+    help: &str,
+    findings: &mut Findings,
+) {
+    let first = |name: &str| names.clone().position(|one| one.value == name);
+    let id = |name: &str| first(name).and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX);
+    check_unique(what, names.clone(), id, help, findings);
+}
+
 /// Reports a name that is there twice, and two names with one id.
 pub(super) fn check_unique<'a>(
     what: &str,

@@ -10,9 +10,7 @@ use crate::types::NodeId;
 
 pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     let names = draft.respawns.iter().map(|respawn| &respawn.name);
-    let first = |name: &str| draft.respawns.iter().position(|respawn| respawn.name.value == name);
-    let id = |name: &str| first(name).and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX);
-    names::check_unique("respawn", names, id, "write each program once", findings);
+    names::check_once("respawn", names, "write each program once", findings);
     for respawn in &draft.respawns {
         names::check_name("respawn", &respawn.name, findings);
         let what = format!("[respawn.{}]", respawn.name.value);

@@ -112,9 +112,7 @@ fn check_fence(draft: &Draft, fence: &DraftFence, findings: &mut Findings) {
 
 fn check_fences(draft: &Draft, findings: &mut Findings) {
     let names = draft.fences.iter().map(|fence| &fence.name);
-    let first = |name: &str| draft.fences.iter().position(|fence| fence.name.value == name);
-    let id = |name: &str| first(name).and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX);
-    names::check_unique("fence", names, id, "write each device once", findings);
+    names::check_once("fence", names, "write each device once", findings);
     if let Some(fence) = draft.fences.get(limits::FENCES) {
         findings.push(
             Diagnostic::mistake(fence.name.place, format!("more than {} fences", limits::FENCES))

@@ -22,9 +22,7 @@ const RISE_OF_A_PROGRAM: u32 = 2;
 
 pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     let names = draft.tracks.iter().map(|track| &track.name);
-    let first = |name: &str| draft.tracks.iter().position(|track| track.name.value == name);
-    let id = |name: &str| first(name).and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX);
-    names::check_unique("track", names, id, "give one of them another name", findings);
+    names::check_once("track", names, "give one of them another name", findings);
     if let Some(track) = draft.tracks.get(limits::TRACKS) {
         findings.push(
             Diagnostic::mistake(
