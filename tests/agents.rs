@@ -125,9 +125,10 @@ fn heartbeats_event_scripts_are_run_with_its_variables_unless_they_take_over_res
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
+    // By another process: a program that another test starts meanwhile would inherit the script, open for writing.
     let write = |text: &str| {
-        fs::write(&status, text).unwrap();
-        fs::set_permissions(&status, fs::Permissions::from_mode(0o755)).unwrap();
+        let put = "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"";
+        assert!(Command::new("sh").args(["-c", put, "sh", text]).arg(&status).status().unwrap().success());
     };
     assert_eq!(run("peer-down"), "", "there is none");
     write("#!/bin/sh\necho $HA_OURUNAME: $HA_src is $HA_st\n");

@@ -295,9 +295,6 @@ fn runs(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::config::parse_toml;
 
@@ -387,14 +384,13 @@ mod tests {
     fn each_kind_is_looked_at_and_says_what_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let script = |name: &str, text: &str| {
-            let mut file = fs::File::create(at(name)).unwrap();
-            file.write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
-            file.set_permissions(fs::Permissions::from_mode(0o755)).unwrap();
-            Tracked::Program { program: at(name), args: vec!["word".to_owned()] }
+        fs::write(at("here"), "").unwrap();
+        let shell = |text: &str| Tracked::Program {
+            program: "/bin/sh".into(),
+            args: ["-c", text, "sh", "word"].map(str::to_owned).to_vec(),
         };
         let long = "a-process-with-a-very-long-name";
-        fs::copy("/bin/sleep", at(long)).unwrap();
+        std::os::unix::fs::symlink("/bin/sleep", at(long)).unwrap();
         let mut sleeper = std::process::Command::new(at(long)).arg("1000").spawn().unwrap();
         let says = |what: Tracked| {
             with_tasks(async || {
@@ -404,14 +400,14 @@ mod tests {
                     .unwrap_or_default()
             })
         };
-        assert_eq!(says(script("well", "[ $1$SYSTOLE_NODE = worda ] && echo fine")), "");
-        let said = says(script("bad", "echo first; echo last >&2; exit 7"));
-        assert_eq!(said, format!("{}: exit code 7; it says: last", at("bad").display()));
-        assert_eq!(says(Tracked::File(at("well"))), "");
+        assert_eq!(says(shell("[ $1$SYSTOLE_NODE = worda ] && echo fine")), "");
+        let said = says(shell("echo first; echo last >&2; exit 7"));
+        assert_eq!(said, "/bin/sh: exit code 7; it says: last");
+        assert_eq!(says(Tracked::File(at("here"))), "");
         assert_eq!(says(Tracked::File(at("gone"))), format!("{} is not there", at("gone").display()));
         assert_eq!(says(Tracked::NoFile(at("gone"))), "");
-        assert_eq!(says(Tracked::NoFile(at("well"))), format!("{} is there", at("well").display()));
-        assert!(says(Tracked::File(at("well/below"))).contains("cannot be looked at"));
+        assert_eq!(says(Tracked::NoFile(at("here"))), format!("{} is there", at("here").display()));
+        assert!(says(Tracked::File(at("here/below"))).contains("cannot be looked at"));
         assert_eq!(says(Tracked::Process(long.to_owned())), "");
         assert_eq!(
             says(Tracked::Process("a-process-with-another".to_owned())),

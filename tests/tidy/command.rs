@@ -2,7 +2,6 @@
 //! script of a few lines.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::source::root;
@@ -13,8 +12,10 @@ fn run(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (Strin
     let tests = house.path().join("tests");
     fs::create_dir(&tests).expect("the folder is empty");
     fs::copy(root().join("tests/run"), tests.join("run")).expect("the test command is there");
-    fs::write(tests.join("fuzz"), format!("#!/bin/sh\n{script}\n")).expect("the folder can be written to");
-    fs::set_permissions(tests.join("fuzz"), fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    // By another process: a program that another test starts meanwhile would inherit the script, open for writing.
+    let put = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"";
+    let put = Command::new("sh").args(["-c", put, "sh", script]).arg(tests.join("fuzz")).status();
+    assert!(put.expect("there is a shell").success(), "there is room for it");
     let mut command = Command::new("bash");
     command.arg(tests.join("run")).args(arguments).env_remove("CI").env_remove("LIMIT");
     let output = command.envs(environment.iter().copied()).output().expect("bash can be run");
