@@ -9,16 +9,17 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
 use nix::poll::{PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, gettid};
+use systole::config::HashOf;
 use systole::net::announce::{Announcer, Pace};
-use systole::net::frame::Interface;
-use systole::net::lease::{KernelLease, Renewed};
+use systole::net::frame::{Interface, Mac};
+use systole::net::lease::{Bucket, Guarded, KernelLease, Renewed, Shared};
 use systole::net::route::{AT_ONCE, Address, Route};
 use systole::net::watch::LeaseWatch;
 use systole::time::Span;
@@ -34,7 +35,8 @@ const PACKETS: u32 = 20_000;
 fn main() {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     unshare(CloneFlags::CLONE_NEWNET).expect("this needs root");
-    let sections: [(&str, fn()); 3] = [("calls", calls), ("packets", packets), ("takeover", takeover)];
+    let sections: [(&str, fn()); 4] =
+        [("calls", calls), ("packets", packets), ("buckets", buckets), ("takeover", takeover)];
     for (name, run) in sections {
         if wanted.as_deref().is_none_or(|wanted| wanted == name) {
             println!("\n## {name}\n");
@@ -54,7 +56,7 @@ fn calls() {
         ("500 IPv6", (0..500).map(six).collect()),
     ] {
         let mut lease = KernelLease::open("systole").unwrap();
-        lease.install(&BTreeMap::from([(GROUP, addresses)]), &["lo".to_owned()]).unwrap();
+        lease.install(&BTreeMap::from([(GROUP, addresses.into())]), &["lo".to_owned()]).unwrap();
         for watched in [false, true] {
             let _watch = watched.then(|| LeaseWatch::open(&lease).unwrap());
             let said = if watched { "yes" } else { "no" };
@@ -116,7 +118,7 @@ fn takeover() {
         ("500 IPv6", (0..500).map(six).collect()),
     ] {
         let mut lease = KernelLease::open("systole").unwrap();
-        lease.install(&BTreeMap::from([(GROUP, addresses.clone())]), &["v0".to_owned()]).unwrap();
+        lease.install(&BTreeMap::from([(GROUP, addresses.clone().into())]), &["v0".to_owned()]).unwrap();
         let mut rounds: Vec<[f64; 5]> =
             (0..ROUNDS).map(|_| one_takeover(&mut lease, &mut route, &interface, &addresses)).collect();
         let mut median = |at: usize| {
@@ -181,7 +183,7 @@ fn packets() {
     near.connect(far.local_addr().unwrap()).unwrap();
     far.connect(near.local_addr().unwrap()).unwrap();
     let others = (0..499).map(|at: u32| Ipv4Addr::from(0x0a0a_0000 + at).into());
-    let groups = BTreeMap::from([(GROUP, std::iter::once(vip).chain(others).collect())]);
+    let groups = BTreeMap::from([(GROUP, std::iter::once(vip).chain(others).collect::<Vec<_>>().into())]);
     let kinds: [(&str, Option<&[String]>); 3] =
         [("none", None), ("ip, arp", Some(&[])), ("ip, arp, egress", Some(&["v0".to_owned()]))];
     let mut times = vec![(Vec::new(), Vec::new()); kinds.len()];
@@ -203,6 +205,44 @@ fn packets() {
         inward.sort_by(f64::total_cmp);
         outward.sort_by(f64::total_cmp);
         println!("| {name} | {:.0} | {:.0} |", inward[ROUNDS / 2], outward[ROUNDS / 2]);
+    }
+}
+
+/// A datagram over a cable to an address that every node has: without rules, and where its bucket is this node's and another's.
+fn buckets() {
+    let far = cable();
+    let vip: IpAddr = [10, 9, 0, 100].into();
+    let near = UdpSocket::bind((vip, 9)).unwrap();
+    far.connect(near.local_addr().unwrap()).unwrap();
+    let mac = Mac([2, 0, 0, 0, 0, 1]);
+    let shared = Shared { address: vip, mac, hash: HashOf::SourcePort, buckets: 12, seed: 0x1234_abcd };
+    let number = shared.bucket_of([10, 9, 0, 2].into(), Some((7, 9)));
+    let bucket = Bucket { of: Arc::new(shared), number };
+    let groups = BTreeMap::from([(GROUP, Guarded { addresses: Vec::new(), buckets: vec![bucket] })]);
+    let kinds =
+        [("none", None), ("its bucket is this node's", Some(true)), ("its bucket is another's", Some(false))];
+    let mut times = vec![Vec::new(); kinds.len()];
+    for _ in 0..ROUNDS {
+        for ((_, held), times) in kinds.iter().zip(&mut times) {
+            let lease = held.map(|held| {
+                let mut lease = KernelLease::open("systole").unwrap();
+                lease.install(&groups, &[]).unwrap();
+                if held {
+                    lease.raise(GROUP, Span::seconds(60)).unwrap();
+                }
+                lease
+            });
+            times.push(time_packets(&far));
+            lease.into_iter().for_each(|lease| lease.remove().unwrap());
+        }
+    }
+    println!(
+        "| rules | ns a packet, the way over the cable included | packets a second |\n| --- | --- | --- |"
+    );
+    for ((name, _), mut times) in kinds.into_iter().zip(times) {
+        times.sort_by(f64::total_cmp);
+        let median = times[ROUNDS / 2];
+        println!("| {name} | {median:.0} | {:.0} |", 1e9 / median);
     }
 }
 

@@ -16,8 +16,8 @@ use systole::cluster::{Core, Effect, Effects, Input, Outcome, Start, Stored};
 use systole::config::heartbeat::directives;
 use systole::config::keys::KeyRing;
 use systole::config::{
-    Cast, Config, Differs, HeartbeatFiles, Loaded, Reach, Report, Severity, TiebreakMethod, parse_heartbeat,
-    parse_toml,
+    Cast, Config, Differs, Group, HeartbeatFiles, Loaded, Reach, Report, Severity, TiebreakMethod,
+    parse_heartbeat, parse_toml,
 };
 use systole::rng::Rng;
 use systole::time::{Moment, Span};
@@ -215,8 +215,8 @@ fn every_directive_of_heartbeat_is_in_the_reference() {
 /// The keys of `systole.toml`, written out by hand.
 const KEYS: &str = "haresources name keys keepalive warntime deadtime initdead arbiter interface unicast multicast \
     broadcast port ttl method ping enforce device timeout agent params nodes delay before before-tiebreak prefer only \
-    failback failback-delay exclusive promise with after apart clones reach failure-window resource args warm monitor \
-    start-delay start-timeout stop-timeout program events user";
+    failback failback-delay exclusive promise with after apart clones clones-per-node weights reach failure-window \
+    resource args warm monitor start-delay start-timeout stop-timeout program events user";
 
 #[test]
 fn every_key_is_in_the_reference_and_is_known() {
@@ -263,8 +263,9 @@ fn the_files_of_the_talk_read_as_they_stand() {
 #[test]
 fn instances_of_a_clone_share_their_resources_and_name_their_group() {
     let config = right("cluster-ip-with-an-arbiter.toml");
+    let instance_of = |group: &Group| group.clone_of.as_ref().map(|instance| instance.group);
     let instances: Vec<_> =
-        config.groups.values().filter(|group| group.clone_of == Some(GroupId::of("web"))).collect();
+        config.groups.values().filter(|group| instance_of(group) == Some(GroupId::of("web"))).collect();
     assert_eq!(instances.len(), 12);
     assert!(instances.iter().any(|group| group.name == "web:11"));
     assert_eq!(config.groups[&GroupId::of("log")].after.len(), 12);

@@ -157,7 +157,8 @@ fn list(agents: &[Program], as_json: bool) {
         say(&format!("{}\n", json!({ "version": VERSION, "agents": all })));
         return;
     }
-    let mut by_folder: Vec<(String, Vec<String>)> = vec![("built in".to_owned(), vec!["vip".to_owned()])];
+    let mut by_folder: Vec<(String, Vec<String>)> =
+        vec![("built in".to_owned(), ["vip", "clusterip"].map(str::to_owned).to_vec())];
     for agent in agents {
         let folder = agent.path.parent().unwrap_or(&agent.path).display().to_string();
         match by_folder.last_mut().filter(|(last, _)| *last == folder) {

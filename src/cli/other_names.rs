@@ -128,7 +128,7 @@ fn cl_status(rest: &[String], daemon: &Daemon) -> ExitCode {
     };
     if code == WRONG {
         complain(&format!("{text}\n"));
-    } else {
+    } else if !text.is_empty() {
         say(&format!("{text}\n"));
     }
     ExitCode::from(code)
@@ -137,6 +137,8 @@ fn cl_status(rest: &[String], daemon: &Daemon) -> ExitCode {
 fn answer(asked: &[&str], status: &Status) -> (u8, String) {
     let node = |name: &str| status.nodes.iter().find(|node| node.name == name.to_lowercase());
     match asked {
+        // Ping targets are no nodes here.
+        ["listnodes", "-p"] => (YES, String::new()),
         ["listnodes", ..] => {
             let names: Vec<&str> = status.nodes.iter().map(|node| node.name.as_str()).collect();
             (YES, names.join("\n"))

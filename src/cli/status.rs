@@ -1,5 +1,7 @@
 //! `systole status`: how things are, as this node sees them. Its first line says whether this node may be pulled.
 
+mod instances;
+
 use std::io::{self, IsTerminal};
 
 use crate::control::Request;
@@ -85,14 +87,23 @@ pub fn render(status: &Shape, age: Span, colour: bool) -> String {
         text.push_str(&node_lines(node, width));
     }
     text.push_str("\ngroups\n");
-    let width = widest(status.groups.iter().map(|group| group.name.as_str()));
-    for group in &status.groups {
-        text.push_str(&group_lines(group, &status.node, width));
+    let width = widest(status.groups.iter().map(whole_name));
+    let together = |one: &Group, next: &Group| one.instance.is_some() && whole_name(one) == whole_name(next);
+    for groups in status.groups.chunk_by(together) {
+        text.push_str(&match groups {
+            [group] if group.instance.is_none() => group_lines(group, &status.node, width),
+            instances => instances::lines(instances, width),
+        });
     }
     if status.groups.is_empty() {
         text.push_str("  none\n");
     }
     text
+}
+
+/// The name of a group, and of the cloned one for each of its instances.
+fn whole_name(group: &Group) -> &str {
+    group.instance.as_ref().map_or(group.name.as_str(), |instance| instance.of.as_str())
 }
 
 const GREEN: &str = "\x1b[1;32m";

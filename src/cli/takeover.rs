@@ -54,5 +54,5 @@ fn all(status: &Status) -> Vec<String> {
 
 /// Neither a follower of another group, nor an instance of a clone.
 pub(super) fn is_ordinary(group: &Group) -> bool {
-    group.because.get("kind").is_none_or(|kind| kind != "with") && !group.name.contains(':')
+    group.because.get("kind").is_none_or(|kind| kind != "with") && group.instance.is_none()
 }

@@ -125,7 +125,11 @@ impl Core {
             |leader| self.groups.get(&leader).is_some_and(|leader| leader.plan.owner == Some(self.me));
         let misplaced = tenure.group.with.is_some_and(|leader| !leads(leader));
         let avoided = self.orders.avoided(group) == Some(self.me);
-        if misplaced || avoided || tenure.group.after.iter().any(|first| !self.is_served(*first)) {
+        if misplaced
+            || avoided
+            || tenure.plan.is_full()
+            || tenure.group.after.iter().any(|first| !self.is_served(*first))
+        {
             return false;
         }
         let left = wait - self.now.since(tenure.quiet_since);
@@ -250,6 +254,9 @@ impl Core {
         }
         let heir = tenure.plan.owner.filter(|owner| *owner != self.me);
         let because = tenure.plan.because;
+        if tenure.plan.is_full() {
+            return self.stop(group, StopReason::Plan(because), None, fx);
+        }
         if let Some(heir) = heir {
             let claims = self
                 .peers

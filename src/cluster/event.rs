@@ -343,6 +343,8 @@ pub enum Unable {
     Unfit(Unfit),
     /// Too few ping targets answer there.
     Reach(u16),
+    /// It has as many instances of this cloned group as it may have.
+    Full,
     /// A group that must be held first is not.
     Waits(GroupId),
 }

@@ -7,7 +7,7 @@ mod able;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::beat::{Phase, Unfit};
-use crate::config::{Group, Promise, Reach};
+use crate::config::{Group, Instance, Promise, Reach};
 use crate::types::{GroupId, NodeId};
 
 use super::{Core, Effects, Event, Liveness, Mutant, Reason, Unable};
@@ -24,6 +24,11 @@ pub(super) struct Plan {
 impl Plan {
     /// Before anything is known.
     pub(super) const NOBODY: Self = Self { owner: None, because: Reason::Stays };
+
+    /// Every node has as many instances as it may have.
+    pub(super) fn is_full(self) -> bool {
+        matches!(self.because, Reason::NobodyFit { because: Unable::Full, .. })
+    }
 }
 
 /// Where a node stands in a group's order of preference; names decide among equals.
@@ -41,6 +46,10 @@ struct Draft<'a> {
     /// The nodes that can own at all, who owns the fewest groups first; names decide among equals.
     lightest: BTreeSet<(usize, usize, NodeId)>,
     plans: BTreeMap<GroupId, Plan>,
+    /// How many instances of a cloned group each node has, by the plan so far.
+    planned: BTreeMap<(GroupId, NodeId), usize>,
+    /// How many more it holds that are not planned yet.
+    kept: BTreeMap<(GroupId, NodeId), usize>,
 }
 
 impl Core {
@@ -177,6 +186,11 @@ impl Core {
         before as u64
     }
 
+    /// The cloned group that it is an instance of.
+    fn clone_of(&self, group: GroupId) -> Option<GroupId> {
+        self.config.groups.get(&group).and_then(|group| group.clone_of.as_ref()).map(|of| of.group)
+    }
+
     fn is_led(&self, group: GroupId) -> bool {
         self.config.groups.get(&group).is_some_and(|group| group.with.is_some())
     }
@@ -264,7 +278,14 @@ impl<'a> Draft<'a> {
         let lightest = able
             .map(|node| (loads.get(&node).copied().unwrap_or_default(), core.place_of_name(node), node))
             .collect();
-        Self { core, nodes, holders, loads, lightest, plans: BTreeMap::new() }
+        let mut kept: BTreeMap<(GroupId, NodeId), usize> = BTreeMap::new();
+        for (group, holder) in &holders {
+            if let Some(of) = core.clone_of(*group) {
+                *kept.entry((of, *holder)).or_default() += 1;
+            }
+        }
+        let (plans, planned) = (BTreeMap::new(), BTreeMap::new());
+        Self { core, nodes, holders, loads, lightest, plans, planned, kept }
     }
 
     fn set(&mut self, group: GroupId, plan: Plan) {
@@ -272,6 +293,15 @@ impl<'a> Draft<'a> {
         if holder != plan.owner {
             self.weigh(holder, |load| load - 1);
             self.weigh(plan.owner, |load| load + 1);
+        }
+        if let Some(of) = self.core.clone_of(group) {
+            if let Some(kept) = self.holders.get(&group).and_then(|holder| self.kept.get_mut(&(of, *holder)))
+            {
+                *kept -= 1;
+            }
+            if let Some(owner) = plan.owner {
+                *self.planned.entry((of, owner)).or_default() += 1;
+            }
         }
         self.plans.insert(group, plan);
     }
@@ -339,8 +369,13 @@ impl<'a> Draft<'a> {
             return plan;
         }
         let mut able = self.able(id, group);
-        if group.clone_of.is_some() {
-            able = self.below_quota(id, group, holder, &able);
+        if let Some((of, first)) = group.clone_of.as_ref().zip(able.first().copied()) {
+            able = self.below_quota(id, group, of, holder, &able);
+            // Among those that may have one more, balance comes before everything else.
+            able.truncate(1);
+            if able.is_empty() {
+                return Plan { owner: None, because: nobody(first, Unable::Full) };
+            }
         }
         if let Some(node) = core.orders.placed(id).filter(|node| able.contains(node)) {
             return Plan { owner: Some(node), because: Reason::Ordered };
@@ -507,44 +542,72 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Instances of a clone spread evenly: the nodes that may still take one more, best first. A holder is kept while it
-    /// owns no more than its share.
+    /// Instances of a clone spread as their nodes' weights say: the nodes that may still take one more, best first. A holder
+    /// is kept while it owns no more than its share.
     fn below_quota(
         &self,
         id: GroupId,
         group: &Group,
+        of: &Instance,
         holder: Option<NodeId>,
         able: &[NodeId],
     ) -> Vec<NodeId> {
-        let same = |other: &GroupId| {
-            self.core.config.groups.get(other).is_some_and(|other| other.clone_of == group.clone_of)
-        };
-        let instances = self.core.config.groups.keys().filter(|other| same(other)).count();
-        let planned = |node: NodeId| {
-            self.plans.iter().filter(|(other, plan)| same(other) && plan.owner == Some(node)).count()
-        };
-        let Some(nodes) = std::num::NonZeroUsize::new(able.len()) else { return Vec::new() };
-        let (share, over) = (instances / nodes, instances % nodes);
-        let full = able.iter().filter(|node| planned(**node) > share).count();
-        let quota = if full < over { share + 1 } else { share };
-        let keeps = |node: NodeId| Some(node) == holder && (!group.failback || planned(node) < quota);
-        let mut open: Vec<NodeId> =
-            able.iter().copied().filter(|node| keeps(*node) || planned(*node) < quota).collect();
-        if holder.is_some_and(keeps) {
-            open.sort_by_key(|node| Some(*node) != holder);
-        } else {
-            // Those that keep an instance of theirs further down the list count as having it.
-            let kept = |node: NodeId| {
-                let held = self
-                    .holders
-                    .iter()
-                    .filter(|(other, by)| **by == node && same(other) && !self.plans.contains_key(other))
-                    .count();
-                planned(node) + held
-            };
-            open.sort_by_key(|node| (kept(*node), self.core.rank(id, *node)));
+        let planned = |node: NodeId| self.planned.get(&(of.group, node)).copied().unwrap_or_default();
+        // Those that it holds further down the list count as its own.
+        let kept =
+            |node: NodeId| planned(node) + self.kept.get(&(of.group, node)).copied().unwrap_or_default();
+        let most = of.most.map_or(usize::MAX, usize::from);
+        let Shares { whole, over } = shares(of, able);
+        let share = |node: NodeId| whole.get(&node).copied().unwrap_or_default();
+        let full = able.iter().filter(|node| planned(**node) > share(**node)).count();
+        let quota = |node: NodeId| (share(node) + usize::from(full < over)).min(most);
+        let stays = |node: NodeId| !group.failback && planned(node) < most;
+        if let Some(holder) = holder.filter(|holder| able.contains(holder))
+            && (stays(holder) || planned(holder) < quota(holder))
+        {
+            return vec![holder];
         }
+        let mut open: Vec<NodeId> = able.iter().copied().filter(|node| kept(*node) < quota(*node)).collect();
+        if open.is_empty() {
+            // What is held further down has to go on from where it is, to make room for this.
+            open = able.iter().copied().filter(|node| planned(*node) < quota(*node)).collect();
+        }
+        // Who lacks most of its share gets one first.
+        open.sort_by_key(|node| {
+            let lacks = share(*node).saturating_sub(kept(*node));
+            (std::cmp::Reverse(lacks), kept(*node), self.core.rank(id, *node))
+        });
         open
+    }
+}
+
+/// How many instances each node has at least, and how many nodes have one more.
+struct Shares {
+    whole: BTreeMap<NodeId, usize>,
+    over: usize,
+}
+
+/// As the weights say; what a node may not have is shared out among the others.
+fn shares(of: &Instance, able: &[NodeId]) -> Shares {
+    let weight = |node: NodeId| usize::from(of.weights.get(&node).copied().unwrap_or(1));
+    let most = of.most.map_or(usize::MAX, usize::from);
+    let mut whole: BTreeMap<NodeId, usize> = BTreeMap::new();
+    let mut left = usize::from(of.count);
+    let mut open: Vec<NodeId> = able.to_vec();
+    loop {
+        let sum: usize = open.iter().map(|node| weight(*node)).sum();
+        let Some(sum) = std::num::NonZeroUsize::new(sum) else { return Shares { whole, over: 0 } };
+        let share = |node: NodeId| left * weight(node) / sum;
+        let (bounded, free): (Vec<NodeId>, Vec<NodeId>) =
+            open.iter().copied().partition(|node| share(*node) >= most);
+        if bounded.is_empty() {
+            let given: usize = free.iter().map(|node| share(*node)).sum();
+            whole.extend(free.iter().map(|node| (*node, share(*node))));
+            return Shares { whole, over: left - given };
+        }
+        left -= bounded.len() * most;
+        whole.extend(bounded.into_iter().map(|node| (node, most)));
+        open = free;
     }
 }
 

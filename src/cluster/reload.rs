@@ -98,7 +98,9 @@ impl Core {
 
 /// The same resources in the same order, so that nothing needs to stop.
 pub(super) fn runs_alike(old: &Group, new: &Group) -> bool {
+    let count = |group: &Group| group.clone_of.as_ref().map(|instance| instance.count);
     old.interfaces == new.interfaces
+        && count(old) == count(new)
         && old.resources.len() == new.resources.len()
         && old.resources.iter().zip(&new.resources).all(|(old, new)| {
             (&old.name, &old.agent, &old.args, &old.params, old.warm)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::agents;
+use super::clusterip::{self, Sharing};
 use super::limits;
 use super::model::{Config, Interface, Resource};
 use super::values;
@@ -23,6 +24,8 @@ pub struct ServiceAddress {
     pub label: Option<String>,
     /// The broadcast address, where it is not the network's last.
     pub broadcast: Option<Ipv4Addr>,
+    /// Every node has it, and this is how they share it; `None`: one node has it.
+    pub shared: Option<Sharing>,
 }
 
 /// Where a service address belongs.
@@ -142,6 +145,7 @@ impl Resource {
 /// Whether the agent carries addresses.
 pub(crate) fn carries_addresses(agent: &str) -> bool {
     matches!(agents::base_name(agent).as_str(), "vip" | "ipaddr" | "ipaddr2" | "ipv6addr")
+        || clusterip::is_agent(agent)
 }
 
 /// The addresses of a resource, or what is wrong with them.
@@ -154,12 +158,16 @@ pub(crate) fn addresses(
         "vip" => vip(args, params),
         "ipaddr" | "ipaddr2" => foreign(args, params, "ip"),
         "ipv6addr" => foreign(args, params, "ipv6addr"),
+        _ if clusterip::is_agent(agent) => clusterip::addresses(args, params),
         _ => Ok(Vec::new()),
     }
 }
 
 /// Our own agent: `address` (several, separated by blanks), `interface`, `label`, `broadcast`.
-fn vip(args: &[String], params: &BTreeMap<String, String>) -> Result<Vec<ServiceAddress>, AddressFault> {
+pub(super) fn vip(
+    args: &[String],
+    params: &BTreeMap<String, String>,
+) -> Result<Vec<ServiceAddress>, AddressFault> {
     if let Some(first) = args.first() {
         return shorthand(first).map(|address| vec![address]);
     }
@@ -180,6 +188,7 @@ fn vip(args: &[String], params: &BTreeMap<String, String>) -> Result<Vec<Service
             interface: interface.clone(),
             label: label.clone(),
             broadcast,
+            shared: None,
         });
     }
     if addresses.is_empty() {
@@ -210,6 +219,7 @@ fn foreign(
         interface: interface(params, "nic")?,
         label: label(params, "iflabel")?,
         broadcast: if ip.is_ipv4() { broadcast(params)? } else { None },
+        shared: None,
     }])
 }
 
@@ -224,7 +234,8 @@ pub(crate) fn shorthand(text: &str) -> Result<ServiceAddress, AddressFault> {
     let mut parts = text.split('/');
     let address = values::host_address(parts.next().unwrap_or_default()).map_err(wrong)?;
     let prefix = parts.next().map(|part| values::prefix_length(address, part)).transpose().map_err(wrong)?;
-    let mut found = ServiceAddress { address, prefix, interface: None, label: None, broadcast: None };
+    let mut found =
+        ServiceAddress { address, prefix, interface: None, label: None, broadcast: None, shared: None };
     for part in parts {
         match part.parse::<Ipv4Addr>() {
             Ok(_) if address.is_ipv6() => return Err(wrong("IPv6 has no broadcast".to_owned())),
@@ -289,7 +300,7 @@ fn broadcast(params: &BTreeMap<String, String>) -> Result<Option<Ipv4Addr>, Addr
     Ok(Some(read))
 }
 
-fn fault(param: &'static str, label: &str, help: &str) -> AddressFault {
+pub(super) fn fault(param: &'static str, label: &str, help: &str) -> AddressFault {
     AddressFault { param: Some(param), label: label.to_owned(), help: help.to_owned() }
 }
 

@@ -48,6 +48,7 @@ const COMMON: &[&str] = &[
     "apache",
     "apache2",
     "bind9",
+    "clusterip",
     "conntrackd",
     "delay",
     "dummy",
@@ -76,6 +77,35 @@ const COMMON: &[&str] = &[
     "vip",
     "xinetd",
 ];
+
+/// Fence agents that reach one machine by its management board, so that their address alone says which.
+const ONE_MACHINE: &[&str] = &[
+    "fence_amt",
+    "fence_amt_ws",
+    "fence_drac",
+    "fence_idrac",
+    "fence_ilo",
+    "fence_ilo2",
+    "fence_ilo3",
+    "fence_ilo3_ssh",
+    "fence_ilo4",
+    "fence_ilo4_ssh",
+    "fence_ilo5",
+    "fence_ilo5_ssh",
+    "fence_ilo_ssh",
+    "fence_imm",
+    "fence_ipmilan",
+    "fence_ipmilanplus",
+    "fence_redfish",
+    "fence_rsa",
+    "fence_rsb",
+];
+
+/// Whether a fence agent switches off one machine, whatever name it is told.
+pub(crate) fn fences_one_machine(agent: &str) -> bool {
+    let name = agent.rsplit(['/', ':']).next().unwrap_or(agent);
+    ONE_MACHINE.contains(&name)
+}
 
 /// The agent's own name: without class, provider, unit suffix and template instance, in lower case.
 pub(crate) fn base_name(agent: &str) -> String {

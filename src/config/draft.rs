@@ -187,6 +187,9 @@ pub(crate) struct DraftGroup {
     pub(crate) after: Vec<Name>,
     pub(crate) apart: Vec<Name>,
     pub(crate) clones: Option<Placed<u16>>,
+    pub(crate) clones_per_node: Option<Placed<u16>>,
+    /// Of nodes, by name.
+    pub(crate) weights: Vec<(Name, u16)>,
     pub(crate) reach: Option<Placed<Reach>>,
     pub(crate) failure_window: Option<Span>,
     pub(crate) resources: Vec<DraftResource>,
@@ -208,6 +211,8 @@ impl DraftGroup {
             after: Vec::new(),
             apart: Vec::new(),
             clones: None,
+            clones_per_node: None,
+            weights: Vec::new(),
             reach: None,
             failure_window: None,
             resources: Vec::new(),

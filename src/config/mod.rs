@@ -14,6 +14,7 @@
 mod address;
 mod agents;
 mod check;
+mod clusterip;
 mod diagnostic;
 mod digest;
 mod draft;
@@ -32,6 +33,7 @@ mod values;
 pub(crate) use address::carries_addresses;
 pub use address::{Placement, ServiceAddress};
 pub(crate) use agents::STONITH_FILE;
+pub use clusterip::{HashOf, Sharing};
 pub use diagnostic::{Diagnostic, Place, Report, Severity, SourceFile};
 pub use digest::Differs;
 pub use heartbeat::HeartbeatFiles;
@@ -57,17 +59,17 @@ pub fn parse_toml(file_name: &str, text: &str) -> Result<Loaded, Report> {
     let mut findings = Findings::default();
     let draft = toml::read(0, text, &mut findings);
     let source = SourceFile { name: file_name.to_owned(), text: text.to_owned() };
-    finish(draft.as_ref(), findings, vec![source])
+    finish(draft, findings, vec![source])
 }
 
 /// Reads the texts of a Heartbeat directory.
 pub fn parse_heartbeat(files: &HeartbeatFiles<'_>) -> Result<Loaded, Report> {
     let mut findings = Findings::default();
     let draft = heartbeat::read(files, &mut findings);
-    finish(Some(&draft), findings, files.sources())
+    finish(Some(draft), findings, files.sources())
 }
 
-fn finish(draft: Option<&Draft>, mut findings: Findings, files: Vec<SourceFile>) -> Result<Loaded, Report> {
+fn finish(draft: Option<Draft>, mut findings: Findings, files: Vec<SourceFile>) -> Result<Loaded, Report> {
     let config = draft.and_then(|draft| check::build(draft, &mut findings));
     let report = findings.into_report(files);
     match config {

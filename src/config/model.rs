@@ -264,7 +264,7 @@ pub struct Group {
     /// What is promised.
     pub promise: Promise,
     /// The cloned group that this is an instance of.
-    pub clone_of: Option<GroupId>,
+    pub clone_of: Option<Instance>,
     /// Goes where this other group goes.
     pub with: Option<GroupId>,
     /// Is started only while these are held somewhere.
@@ -280,6 +280,30 @@ pub struct Group {
     pub interfaces: Vec<InterfaceId>,
     /// Started in this order, stopped in reverse.
     pub resources: Vec<Arc<Resource>>,
+}
+
+/// One of the instances of a cloned group, which spread over the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The cloned group.
+    pub group: GroupId,
+    /// From 0.
+    pub index: u16,
+    /// How many there are.
+    pub count: u16,
+    /// A node with twice the weight has twice as many; nodes that are not named have 1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<NodeId, u16>,
+    /// No node has more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u16>,
+}
+
+impl Instance {
+    /// One of so many, where all nodes count alike.
+    pub fn new(group: GroupId, index: u16, count: u16) -> Self {
+        Self { group, index, count, weights: BTreeMap::new(), most: None }
+    }
 }
 
 /// What is promised of a group.

@@ -12,6 +12,7 @@ use crate::time::{Moment, Span};
 use crate::types::{GroupId, LinkId, NodeId};
 
 use super::gaps::Gaps;
+use super::shape::Packets;
 use super::words::Words;
 
 /// So many records are handed over in one answer: copying them must not make the beat late. Whoever wants more asks again.
@@ -67,6 +68,8 @@ pub struct Snapshot {
     pub refused: Vec<(&'static str, u64)>,
     /// What somebody should look at, a sentence each.
     pub alarms: Vec<String>,
+    /// What this node's kernel did with the packets of buckets.
+    pub packets: BTreeMap<GroupId, Packets>,
     /// How late the daemon itself was for what was due.
     pub late: Lateness,
     /// Who enforces the leases of this node.

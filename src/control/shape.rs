@@ -188,6 +188,30 @@ pub struct Group {
     /// What it consists of, in the order in which it starts, as it is on this node.
     #[serde(default)]
     pub resources: Vec<Resource>,
+    /// Which instance of which cloned group it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
+    /// Of a bucket of a shared address: what this node's kernel did with its packets since the rules were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<Packets>,
+}
+
+/// One of the instances of a cloned group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The cloned group's name.
+    pub of: String,
+    /// From 0.
+    pub index: u16,
+}
+
+/// What became of a bucket's packets on one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packets {
+    /// They were for this node.
+    pub kept: u64,
+    /// They were for another.
+    pub dropped: u64,
 }
 
 /// A resource on the node that speaks.
@@ -452,7 +476,15 @@ fn group_shape(snapshot: &Snapshot, words: &Words<'_>, id: GroupId, group: &Grou
         maintenance: group.maintenance,
         nodes: ability.map(|ability| ability.nodes.iter().map(able).collect()).unwrap_or_default(),
         resources: group.resources.iter().map(resource_shape).collect(),
+        instance: configured.and_then(instance),
+        packets: snapshot.packets.get(&id).copied(),
     }
+}
+
+fn instance(group: &crate::config::Group) -> Option<Instance> {
+    let index = group.clone_of.as_ref()?.index;
+    let of = group.name.strip_suffix(&format!(":{index}")).unwrap_or(&group.name).to_owned();
+    Some(Instance { of, index })
 }
 
 fn resource_shape(resource: &ResourceView) -> Resource {

@@ -16,10 +16,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::sched_yield;
 
 use crate::cluster::{Action, Input, KERNEL_TICK, Outcome, Ticket, margin};
-use crate::config::{Config, Resource};
+use crate::config::{Config, Placement, Resource, Sharing};
 use crate::net::announce::Announcer;
-use crate::net::frame::Interface;
-use crate::net::lease::{KernelLease, LeaseError, Renewed};
+use crate::net::answer::Answerer;
+use crate::net::frame::{Interface, Mac};
+use crate::net::lease::{Bucket, Guarded, KernelLease, LeaseError, Renewed, Shared};
 use crate::net::probe::{Heard, Prober};
 use crate::net::route::{Change, Route, Watch};
 use crate::net::watch::LeaseWatch;
@@ -75,6 +76,7 @@ pub(super) struct Beginning {
     pub(super) watch: Watch,
     pub(super) announcer: Announcer,
     pub(super) ears: Prober,
+    pub(super) answerer: Answerer,
     pub(super) inbox: Mailbox<Order>,
     pub(super) to_beats: Mailbox<Told>,
     pub(super) to_desk: Mailbox<Said>,
@@ -85,8 +87,8 @@ pub(super) struct Beginning {
 pub(super) struct Addresses {
     config: Arc<Config>,
     lease: Option<(KernelLease, LeaseWatch)>,
-    /// The addresses of each group, as the kernel's rules have them.
-    guarded: BTreeMap<GroupId, Vec<IpAddr>>,
+    /// What is guarded of each group, as the kernel's rules have it.
+    guarded: BTreeMap<GroupId, Guarded>,
     /// Some of them are an earlier configuration's.
     lingers: bool,
     /// Every lease that stands, and until when.
@@ -112,6 +114,8 @@ pub(super) struct Addresses {
     fought_over: BTreeMap<GroupId, Span>,
     /// Listens for others who speak for what is held here.
     ears: Prober,
+    /// Answers for addresses that every node has.
+    answerer: Answerer,
     inbox: Mailbox<Order>,
     to_beats: Outbox<Told>,
     to_desk: Outbox<Said>,
@@ -121,8 +125,19 @@ pub(super) struct Addresses {
 
 impl Addresses {
     pub(super) fn new(beginning: Beginning, vips: Vips) -> Self {
-        let Beginning { config, lease, route, watch, announcer, ears, inbox, to_beats, to_desk, standing } =
-            beginning;
+        let Beginning {
+            config,
+            lease,
+            route,
+            watch,
+            announcer,
+            ears,
+            answerer,
+            inbox,
+            to_beats,
+            to_desk,
+            standing,
+        } = beginning;
         let now = clock::now().boot;
         Self {
             asked_for: asked_for(&config),
@@ -143,6 +158,7 @@ impl Addresses {
             put_back: BTreeMap::new(),
             fought_over: BTreeMap::new(),
             ears,
+            answerer,
             inbox,
             to_beats: Outbox::new(to_beats),
             to_desk: Outbox::new(to_desk),
@@ -154,6 +170,7 @@ impl Addresses {
     /// Runs until it is told to stop.
     pub(super) fn run(mut self) {
         self.look_at_links();
+        self.listen();
         while !self.stopped || !self.flush() {
             self.wait();
             for order in self.inbox.take() {
@@ -174,6 +191,10 @@ impl Addresses {
                 self.look_at_links();
             }
             self.hear_rivals(now);
+            if let Err(error) = self.answerer.run() {
+                self.to_desk
+                    .keep(Said::Alarm(format!("who asks for a shared address is not heard: {error}")));
+            }
             self.announce_due(now);
         }
         // The kernel takes its time for either, so both at once.
@@ -198,7 +219,8 @@ impl Addresses {
         let milliseconds = if flushed { milliseconds } else { 1 };
         let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::from(255_u8));
         let rules = self.lease.as_ref().map(|(_, watch)| watch.as_fd());
-        let own: [BorrowedFd<'_>; 3] = [self.inbox.bell(), self.watch.as_fd(), self.ears.as_fd()];
+        let own: [BorrowedFd<'_>; 4] =
+            [self.inbox.bell(), self.watch.as_fd(), self.ears.as_fd(), self.answerer.as_fd()];
         let mut fds: Vec<PollFd<'_>> =
             own.into_iter().chain(rules).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         while clock::now().boot < self.awake_until && poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
@@ -389,6 +411,14 @@ impl Addresses {
                 self.to_desk.keep(Said::Alarm(failure.to_string()));
             }
         }
+        let shared: Vec<_> = self
+            .services
+            .values()
+            .map(|service| (service.interface.clone(), self.vips.shared_on(&service.interface)))
+            .collect();
+        for failure in self.answerer.hold(&shared) {
+            self.to_desk.keep(Said::Alarm(failure.to_string()));
+        }
         let spent = self.ears.take_spent();
         if !spent.is_empty() {
             self.to_desk.keep(Said::Close(spent));
@@ -518,8 +548,8 @@ impl Addresses {
         for (id, name, address) in &self.asked_for {
             let known = || self.services.get(id).map(|known| known.interface.name.to_string());
             let found = name.clone().or_else(known).or_else(|| {
-                let path = self.route.path_to(*address).ok()??;
-                self.route.link_at(path.index).ok().map(|link| link.name)
+                let index = self.vips.interface_to(*address)?;
+                self.route.link_at(index).ok().map(|link| link.name)
             });
             named.extend(found.map(|name| (*id, name)));
         }
@@ -539,6 +569,7 @@ impl Addresses {
         }
         self.to_beats.keep(Told::Service(id, service));
         self.to_beats.keep(Told::Input(Input::Carrier { interface: id, up }));
+        self.listen();
         if came_back {
             // Switches have forgotten, and a link that was down has lost its addresses of IPv6.
             let here: Vec<GroupId> = self.raised.keys().copied().collect();
@@ -551,12 +582,28 @@ impl Addresses {
     fn install(&mut self) -> Result<(), LeaseError> {
         let interfaces = self.service_names();
         let mut groups = guarded(&self.config);
+        let buckets = groups.values().flat_map(|guarded| &guarded.buckets);
+        let divided: BTreeMap<IpAddr, Arc<Shared>> =
+            buckets.map(|bucket| (bucket.of.address, Arc::clone(&bucket.of))).collect();
         self.lingers = false;
-        for (group, addresses) in &self.guarded {
-            if self.raised.contains_key(group) && groups.get(group) != Some(addresses) {
-                // An address that has gone over to another group is that one's when this one has let go of it.
-                groups.values_mut().for_each(|others| others.retain(|address| !addresses.contains(address)));
-                groups.insert(*group, addresses.clone());
+        for (group, guarded) in &self.guarded {
+            if self.raised.contains_key(group) && groups.get(group) != Some(guarded) {
+                // What has gone over to another group is that one's when this one has let go of it.
+                let is = |one: &Bucket, other: &Bucket| {
+                    (one.of.address, one.number) == (other.of.address, other.number)
+                };
+                let mut lingering = guarded.clone();
+                for others in groups.values_mut() {
+                    others.addresses.retain(|address| !guarded.addresses.contains(address));
+                    others.buckets.retain(|bucket| !guarded.buckets.iter().any(|own| is(own, bucket)));
+                }
+                // An address is divided in one way only: the present one.
+                for bucket in &mut lingering.buckets {
+                    if let Some(of) = divided.get(&bucket.of.address) {
+                        bucket.of = Arc::clone(of);
+                    }
+                }
+                groups.insert(*group, lingering);
                 self.lingers = true;
             }
         }
@@ -576,6 +623,7 @@ impl Addresses {
         self.config = config;
         self.vips.forget_ahead();
         self.look_at_links();
+        self.listen();
         if let Err(error) = self.install() {
             self.to_desk
                 .keep(Said::Alarm(format!("the rules of the new configuration are not in force: {error}")));
@@ -583,9 +631,10 @@ impl Addresses {
     }
 }
 
-/// What an announcement is made of.
+/// What an announcement is made of. What every node has moves nowhere.
 fn spoken<'a>(placed: impl IntoIterator<Item = &'a Placed>) -> Vec<(Interface, IpAddr)> {
-    placed.into_iter().map(|placed| (placed.interface.clone(), placed.address.address)).collect()
+    let moves = placed.into_iter().filter(|placed| placed.shared.is_none());
+    moves.map(|placed| (placed.interface.clone(), placed.address.address)).collect()
 }
 
 fn asked_for(config: &Config) -> Vec<(InterfaceId, Option<String>, IpAddr)> {
@@ -597,12 +646,21 @@ fn asked_for(config: &Config) -> Vec<(InterfaceId, Option<String>, IpAddr)> {
     asked.into_iter().map(|(id, (name, address))| (id, name, address)).collect()
 }
 
-/// Each group's addresses: what the kernel's rules must know.
-pub(super) fn guarded(config: &Config) -> BTreeMap<GroupId, Vec<IpAddr>> {
-    let mut groups: BTreeMap<GroupId, Vec<IpAddr>> =
-        config.groups.keys().map(|group| (*group, Vec::new())).collect();
-    for placement in config.addresses() {
-        groups.entry(placement.group).or_default().push(placement.address.address);
+/// What the kernel's rules must know of each group: its addresses, or its bucket of them.
+pub(super) fn guarded(config: &Config) -> BTreeMap<GroupId, Guarded> {
+    let mut groups: BTreeMap<GroupId, Guarded> =
+        config.groups.keys().map(|group| (*group, Guarded::default())).collect();
+    for Placement { group, address, .. } in config.addresses() {
+        let instance = config.groups.get(&group).and_then(|group| group.clone_of.as_ref());
+        let guarded = groups.entry(group).or_default();
+        match address.shared.zip(instance) {
+            None => guarded.addresses.push(address.address),
+            Some((Sharing { mac, hash, seed }, instance)) => {
+                let buckets = u32::from(instance.count);
+                let shared = Shared { address: address.address, mac: Mac(mac), hash, buckets, seed };
+                guarded.buckets.push(Bucket { of: Arc::new(shared), number: u32::from(instance.index) });
+            }
+        }
     }
     groups
 }

@@ -414,6 +414,7 @@ impl Beats {
             pid: std::process::id(),
             refused: self.opener.counters().each().filter(|(_, count)| *count > 0).collect(),
             alarms: Vec::new(),
+            packets: BTreeMap::new(),
             late: self.late,
             lease: self.lease_by.clone(),
             gaps: self.watched.shown(),

@@ -33,7 +33,7 @@ use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
 use super::tracks::{News, Tracks};
-use super::{machine, systemd};
+use super::{machine, packets, systemd};
 
 /// So many alarms are shown at once; more of them say nothing that these don't.
 const ALARMS: usize = 16;
@@ -297,6 +297,7 @@ impl OrdinaryThread {
             Said::Answer(reply, mut answer) => {
                 if let Answer::Snapshot(snapshot) = &mut answer {
                     snapshot.alarms.extend(self.alarms.values().cloned());
+                    snapshot.packets = packets::of_buckets(&self.config);
                 }
                 // Whoever asked may have gone.
                 let _ = reply.send(answer);

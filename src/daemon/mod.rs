@@ -30,6 +30,7 @@ pub mod machine;
 mod mailbox;
 mod memory;
 mod notify;
+mod packets;
 mod paths;
 mod probes;
 mod reexec;
@@ -54,6 +55,7 @@ use crate::config::{self, Config, Enforcement, LoadError};
 use crate::control::words::Words;
 use crate::control::{BindError, LeaseBy, Socket};
 use crate::net::announce::{Announcer, Pace};
+use crate::net::answer::Answerer;
 use crate::net::lease::{KernelLease, LeaseError};
 use crate::net::probe::Prober;
 use crate::net::route::{Route, RouteError, Watch};
@@ -300,6 +302,7 @@ impl Known {
                 watch,
                 announcer: Announcer::new(Pace::default()),
                 ears: Prober::new(random()?)?,
+                answerer: Answerer::new()?,
                 inbox: boxes.addresses.clone(),
                 to_beats: boxes.beats.clone(),
                 to_desk: boxes.desk.clone(),

@@ -84,7 +84,8 @@ impl Probes {
         let asked = self.beliefs.configure(config.timing.keepalive, now);
         self.seek_no_more(&asked);
         self.addresses.clear();
-        for placement in config.addresses() {
+        // Of what every node has an answer tells nothing.
+        for placement in config.addresses().into_iter().filter(|one| one.address.shared.is_none()) {
             let asked = self.addresses.entry(placement.interface).or_default();
             asked.push((placement.group, placement.address.address));
         }

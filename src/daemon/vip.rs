@@ -3,15 +3,18 @@
 //! An address is added without asking the network whether somebody else has it (IPv6's detection would make it wait for
 //! a second): the lease says whose it is. It is announced by the caller, and only while its element stands in the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::{Config, Resource, ServiceAddress};
-use crate::net::frame::Interface;
+use crate::net::frame::{Interface, Mac};
 use crate::net::route::{AT_ONCE, Address, Link, Route, RouteError};
 use crate::net::sysctl;
 use crate::types::GroupId;
+
+/// Where shared addresses stand.
+const LOOPBACK: &str = "lo";
 
 /// A resource of a group, by its place.
 pub(super) type Place = (GroupId, u16);
@@ -36,7 +39,11 @@ struct Ahead {
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     pub(super) address: Address,
+    /// Where the neighbours are that ask for it.
     pub(super) interface: Interface,
+    /// What they are told, where every node has it. Then it stands on the loopback interface: the kernel must not speak for
+    /// it by itself.
+    pub(super) shared: Option<Mac>,
 }
 
 /// Why an address is not where it should be.
@@ -49,6 +56,8 @@ pub(super) enum VipError {
          that network"
     )]
     NoNetwork(IpAddr),
+    #[error("the interface {LOOPBACK} is down, where shared addresses stand: ip link set {LOOPBACK} up")]
+    NoLoopback,
     #[error("{address} on {interface}: only an interface of Ethernet's kind can announce an address")]
     NotEthernet { address: IpAddr, interface: String },
 }
@@ -120,7 +129,7 @@ impl Vips {
         let Some(unnamed) = unnamed else { return Ok(Some(placed)) };
         let (index, _) = self.network_of(unnamed.address, &mut Known::default())?;
         let same =
-            |placed: &Placed| placed.address.address != unnamed.address || placed.address.index == index;
+            |placed: &Placed| placed.address.address != unnamed.address || placed.interface.index == index;
         let stays = placed.iter().all(same);
         Ok(stays.then_some(placed))
     }
@@ -129,10 +138,15 @@ impl Vips {
     pub(super) fn stop(&mut self, place: Place, resource: &Resource) -> Result<(), VipError> {
         // Forgotten first, so that the guard does not put back what goes.
         let known = self.here.remove(&place);
-        let standing = match &known {
+        let standing: Vec<Address> = match &known {
             Some(placed) => placed.iter().map(|placed| placed.address.clone()).collect(),
             None => self.standing(resource)?,
         };
+        // Of a shared address other buckets may be here.
+        let is = |one: &Address, other: &Address| (one.index, one.address) == (other.index, other.address);
+        let needed =
+            |address: &Address| self.here.values().flatten().any(|other| is(&other.address, address));
+        let standing: Vec<Address> = standing.into_iter().filter(|address| !needed(address)).collect();
         let failed = self.route.delete_addresses(&standing)?;
         match failed.into_iter().next() {
             Some((_, error)) => {
@@ -168,6 +182,13 @@ impl Vips {
         all.filter(move |placed| placed.address.index == index).map(|placed| placed.address.address)
     }
 
+    /// The shared addresses that should be here, for neighbours on this interface, and what these are told.
+    pub(super) fn shared_on(&self, interface: &Interface) -> BTreeSet<(IpAddr, Mac)> {
+        // By its name: the address does not go with an interface that is made anew.
+        let all = self.here.values().flatten().filter(|placed| placed.interface.name == interface.name);
+        all.filter_map(|placed| Some((placed.address.address, placed.shared?))).collect()
+    }
+
     /// Whose address this is, if it should be here.
     pub(super) fn owner(&self, index: u32, address: IpAddr) -> Option<GroupId> {
         let is_it = |placed: &Placed| placed.address.index == index && placed.address.address == address;
@@ -180,13 +201,21 @@ impl Vips {
         let stands = |wanted: &Address| {
             standing.iter().any(|there| there.index == wanted.index && there.address == wanted.address)
         };
-        let missing: Vec<(GroupId, Address)> = self
+        let mut missing: Vec<(GroupId, Address)> = self
             .here
             .iter()
             .flat_map(|((group, _), placed)| placed.iter().map(|placed| (*group, placed.address.clone())))
             .filter(|(_, address)| !stands(address))
             .collect();
-        let addresses: Vec<Address> = missing.iter().map(|(_, address)| address.clone()).collect();
+        missing.sort_by_key(|(group, address)| (*group, address.index, address.address));
+        missing.dedup_by_key(|(group, address)| (*group, address.index, address.address));
+        // Of a shared address each bucket misses the same.
+        let mut addresses: Vec<Address> = Vec::new();
+        for (_, address) in &missing {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
         let failed = self.route.add_addresses(&addresses)?;
         if let Some((_, error)) = failed.into_iter().next() {
             return Err(error.into());
@@ -211,6 +240,9 @@ impl Vips {
     }
 
     fn place(&mut self, wanted: &ServiceAddress, known: &mut Known) -> Result<Placed, VipError> {
+        if let Some(sharing) = &wanted.shared {
+            return self.place_shared(wanted, Mac(sharing.mac), known);
+        }
         let (interface, found_prefix) = match &wanted.interface {
             Some(name) => (self.interface(name, wanted.address, known)?, None),
             None => {
@@ -229,7 +261,33 @@ impl Vips {
         let mut address = Address::new(interface.index, wanted.address, prefix);
         address.label.clone_from(&wanted.label);
         address.broadcast = wanted.broadcast;
-        Ok(Placed { address, interface })
+        Ok(Placed { address, interface, shared: None })
+    }
+
+    fn place_shared(
+        &mut self,
+        wanted: &ServiceAddress,
+        mac: Mac,
+        known: &mut Known,
+    ) -> Result<Placed, VipError> {
+        let name = match &wanted.interface {
+            Some(name) => name.clone(),
+            None => {
+                let (index, _) = self.network_around(wanted.address, known)?;
+                self.route.link_at(index)?.name
+            }
+        };
+        let interface = self.interface(&name, wanted.address, known)?;
+        let loopback = self.route.link(LOOPBACK)?;
+        if !loopback.up {
+            return Err(VipError::NoLoopback);
+        }
+        let whole = if wanted.address.is_ipv4() { 32 } else { 128 };
+        Ok(Placed {
+            address: Address::new(loopback.index, wanted.address, whole),
+            interface,
+            shared: Some(mac),
+        })
     }
 
     fn interface(&mut self, name: &str, address: IpAddr, known: &mut Known) -> Result<Interface, VipError> {
@@ -249,12 +307,31 @@ impl Vips {
         if path.local {
             let standing = known.standing(&mut self.route)?;
             let found = standing.iter().find(|there| there.address == address);
+            if path.index == self.route.link(LOOPBACK)?.index {
+                return self.network_around(address, known);
+            }
             return Ok((path.index, found.map(|there| there.prefix)));
         }
         if path.gateway.is_some() || path.prefix == 0 {
             return Err(VipError::NoNetwork(address));
         }
         Ok((path.index, Some(path.prefix)))
+    }
+
+    /// The interface whose own network has the address in it: of one that stands on the loopback interface the route says
+    /// nothing.
+    fn network_around(&mut self, address: IpAddr, known: &mut Known) -> Result<(u32, Option<u8>), VipError> {
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let standing = known.standing(&mut self.route)?;
+        let networks = standing.iter().filter(|there| there.prefix < whole);
+        let found = networks.filter(|there| in_network(address, there.address, there.prefix));
+        let nearest = found.max_by_key(|there| there.prefix).ok_or(VipError::NoNetwork(address))?;
+        Ok((nearest.index, Some(nearest.prefix)))
+    }
+
+    /// The interface through which the neighbours of an address are reached, as the route has it.
+    pub(super) fn interface_to(&mut self, address: IpAddr) -> Option<u32> {
+        self.network_of(address, &mut Known::default()).ok().map(|(index, _)| index)
     }
 
     /// The prefix of the network of this interface that the address is in; a network of its own, if it is in none.

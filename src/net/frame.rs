@@ -31,6 +31,7 @@ pub(super) const ADVERTISEMENT: u8 = 136;
 const SOURCE_LINK: u8 = 1;
 const TARGET_LINK: u8 = 2;
 const ROUTER: u8 = 0x80;
+const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
 /// What a router has forwarded has less: neighbours only.
 pub(super) const HOP_LIMIT: u8 = 255;
@@ -93,65 +94,94 @@ pub struct Notice {
 
 /// A gratuitous ARP request: who keeps a neighbour table updates it.
 pub fn gratuitous_request(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
-    arp(REQUEST, mac, address, Mac::ZERO, address, Mac::BROADCAST)
+    arp(REQUEST, (mac, address), (Mac::ZERO, address), ethernet(Mac::BROADCAST, mac, ETHERTYPE_ARP))
 }
 
 /// A gratuitous ARP reply: some switches and old routers believe only this form. Linux does where both hardware addresses
 /// are the sender's.
 pub fn gratuitous_reply(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
-    arp(REPLY, mac, address, mac, address, Mac::BROADCAST)
+    arp(REPLY, (mac, address), (mac, address), ethernet(Mac::BROADCAST, mac, ETHERTYPE_ARP))
 }
 
 /// "Who has `target`?" From 0.0.0.0 it is an ARP probe, which no neighbour table learns from.
 pub fn arp_question(mac: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-    arp(REQUEST, mac, sender, Mac::ZERO, target, Mac::BROADCAST)
+    arp(REQUEST, (mac, sender), (Mac::ZERO, target), ethernet(Mac::BROADCAST, mac, ETHERTYPE_ARP))
 }
 
-fn arp(
-    operation: u16,
-    mac: Mac,
-    sender: Ipv4Addr,
-    target_mac: Mac,
-    target: Ipv4Addr,
-    destination: Mac,
-) -> Vec<u8> {
-    let mut frame = ethernet(destination, mac, ETHERTYPE_ARP);
+/// "`speaker` has what you asked for", to who asked; from this interface, whose own hardware address the frame has.
+pub fn answer(from: &Interface, speaker: Mac, question: &Notice) -> Vec<u8> {
+    match (question.target, question.address) {
+        (IpAddr::V4(target), asker) => {
+            let asker = match asker {
+                Some(IpAddr::V4(asker)) => asker,
+                Some(IpAddr::V6(_)) | None => Ipv4Addr::UNSPECIFIED,
+            };
+            let frame = ethernet(question.mac, from.mac, ETHERTYPE_ARP);
+            arp(REPLY, (speaker, target), (question.mac, asker), frame)
+        }
+        (IpAddr::V6(target), asker) => {
+            // RFC 4861, 7.2.4: whoever asks from no address is answered by an announcement to all.
+            let (flags, asker) = match asker {
+                Some(IpAddr::V6(asker)) => (SOLICITED | OVERRIDE, Some(asker)),
+                Some(IpAddr::V4(_)) | None => (OVERRIDE, None),
+            };
+            let flags = flags | if from.forwards { ROUTER } else { 0 };
+            let hardware = asker.map_or(multicast(ALL_NODES), |_| question.mac);
+            let frame = ethernet(hardware, from.mac, ETHERTYPE_IPV6);
+            let option = Some((TARGET_LINK, speaker));
+            neighbour((ADVERTISEMENT, flags), (target, asker.unwrap_or(ALL_NODES)), target, option, frame)
+        }
+    }
+}
+
+/// The group in which a solicitation of this address is sent.
+pub fn solicited_node(target: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = target.octets();
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from(b) << 8 | u16::from(c))
+}
+
+type Speaker = (Mac, Ipv4Addr);
+
+fn arp(operation: u16, sender: Speaker, target: Speaker, mut frame: Vec<u8>) -> Vec<u8> {
     frame.extend_from_slice(&ARP_FIXED);
     frame.extend_from_slice(&operation.to_be_bytes());
-    frame.extend_from_slice(&mac.0);
-    frame.extend_from_slice(&sender.octets());
-    frame.extend_from_slice(&target_mac.0);
-    frame.extend_from_slice(&target.octets());
+    for (mac, address) in [sender, target] {
+        frame.extend_from_slice(&mac.0);
+        frame.extend_from_slice(&address.octets());
+    }
     frame
 }
 
 /// "I have `address`", unasked, to all nodes, over whatever they knew before.
 pub fn unsolicited_advertisement(mac: Mac, address: Ipv6Addr, forwards: bool) -> Vec<u8> {
     let flags = OVERRIDE | if forwards { ROUTER } else { 0 };
-    neighbour(ADVERTISEMENT, flags, mac, address, address, ALL_NODES, Some(TARGET_LINK))
+    let frame = ethernet(multicast(ALL_NODES), mac, ETHERTYPE_IPV6);
+    neighbour((ADVERTISEMENT, flags), (address, ALL_NODES), address, Some((TARGET_LINK, mac)), frame)
 }
 
 /// "Who has `target`?" From no address it is what duplicate detection sends: no neighbour table learns from it.
 pub fn neighbour_question(mac: Mac, sender: Option<Ipv6Addr>, target: Ipv6Addr) -> Vec<u8> {
-    let [.., a, b, c] = target.octets();
-    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from(b) << 8 | u16::from(c));
+    let group = solicited_node(target);
     // RFC 4861, 4.3: whoever has no address yet must not send the option.
-    let option = sender.map(|_| SOURCE_LINK);
-    neighbour(SOLICITATION, 0, mac, sender.unwrap_or(Ipv6Addr::UNSPECIFIED), target, group, option)
+    let option = sender.map(|_| (SOURCE_LINK, mac));
+    let frame = ethernet(multicast(group), mac, ETHERTYPE_IPV6);
+    neighbour((SOLICITATION, 0), (sender.unwrap_or(Ipv6Addr::UNSPECIFIED), group), target, option, frame)
+}
+
+/// The hardware address of a multicast group (RFC 2464, 7).
+fn multicast(group: Ipv6Addr) -> Mac {
+    let [.., a, b, c, d] = group.octets();
+    Mac([0x33, 0x33, a, b, c, d])
 }
 
 fn neighbour(
-    kind: u8,
-    flags: u8,
-    mac: Mac,
-    source: Ipv6Addr,
+    (kind, flags): (u8, u8),
+    (source, destination): (Ipv6Addr, Ipv6Addr),
     target: Ipv6Addr,
-    destination: Ipv6Addr,
-    option: Option<u8>,
+    option: Option<(u8, Mac)>,
+    mut frame: Vec<u8>,
 ) -> Vec<u8> {
     let length = NEIGHBOUR + if option.is_some() { OPTION } else { 0 };
-    let [.., a, b, c, d] = destination.octets();
-    let mut frame = ethernet(Mac([0x33, 0x33, a, b, c, d]), mac, ETHERTYPE_IPV6);
     frame.extend_from_slice(&[0x60, 0, 0, 0]);
     frame.extend_from_slice(&u16::try_from(length).unwrap_or_default().to_be_bytes());
     frame.extend_from_slice(&[ICMPV6, HOP_LIMIT]);
@@ -159,7 +189,7 @@ fn neighbour(
     frame.extend_from_slice(&destination.octets());
     frame.extend_from_slice(&[kind, 0, 0, 0, flags, 0, 0, 0]);
     frame.extend_from_slice(&target.octets());
-    if let Some(option) = option {
+    if let Some((option, mac)) = option {
         frame.extend_from_slice(&[option, 1]);
         frame.extend_from_slice(&mac.0);
     }

@@ -5,31 +5,41 @@
 //! sockets. `leases` has one element a group, also for a group without addresses, and is what a daemon that is started
 //! again reads. All elements of a group are set in one transaction.
 //!
+//! An address that every node has is in neither: its packets fall into buckets by who sends them, and what falls into a
+//! bucket that is not in `buckets` is dropped ([`Guarded::buckets`]). `kept` and `dropped` count for each of them.
+//!
 //! It must never leave a moment without rules, and never lengthen what the kernel has ended: a renewal deletes and adds,
 //! and a delete of what has run out fails the whole. It must not end later than it was told either: lengths are cut to
 //! whole milliseconds, and the kernel cuts them to its tick. The tables have no owner: they outlive the daemon.
 
+mod bucket;
+mod error;
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use nix::time::{ClockId, clock_getres};
 
 use crate::time::Span;
 use crate::types::GroupId;
 
-use super::nft::{Batch, Expression, Family, Header, Hook, Key, KeyKind, Nftables, Refused, Step};
+use super::nft::{Batch, Elements, Family, Key, KeyKind, Nftables, Refused, Step};
+
+pub use bucket::{Bucket, Shared};
+pub use error::LeaseError;
+use error::is_missing;
+use rules::egress;
 
 /// Where the lease of each group stands.
 const LEASES: &str = "leases";
 
-/// Before defragmentation (-400), so before connection tracking and NAT: a packet for another is not even looked at.
-const EARLY: i32 = -450;
-
 /// How often a transaction is tried again while other programs change nftables, or elements run out under it.
 const TRIES: usize = 16;
 
-/// A pair of sets: the addresses, and those that may be used now.
+/// A pair of sets: the addresses or buckets that there are, and those that may be used now.
 #[derive(Debug)]
 struct Place {
     family: Family,
@@ -38,77 +48,50 @@ struct Place {
     key: KeyKind,
 }
 
-const PLACES: [Place; 5] = [
+const PLACES: [Place; 7] = [
     Place { family: Family::Ip, vips: "vips", held: "held", key: KeyKind::Ipv4 },
     Place { family: Family::Netdev, vips: "vips4", held: "held4", key: KeyKind::Ipv4 },
     Place { family: Family::Netdev, vips: "vips6", held: "held6", key: KeyKind::Ipv6 },
     Place { family: Family::Arp, vips: "vips", held: "held", key: KeyKind::Ipv4 },
     Place { family: Family::Ip6, vips: "vips", held: "held", key: KeyKind::Ipv6 },
+    Place { family: Family::Ip, vips: DROPPED, held: BUCKETS, key: KeyKind::Ipv4Number },
+    Place { family: Family::Ip6, vips: DROPPED, held: BUCKETS, key: KeyKind::Ipv6Number },
 ];
 
-/// Why the kernel does not enforce a lease.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// Not root.
-    #[error("nftables are refused to this process: run it as root, or give it CAP_NET_ADMIN")]
-    Permission,
-    /// No nftables at all.
-    #[error(
-        "this kernel has no nftables ({0}): load the module nf_tables, or write `enforce = \"daemon\"` under `[lease]`"
-    )]
-    Unavailable(io::Error),
-    /// Not for this kind of packets.
-    #[error(
-        "this kernel refuses {step} ({error}): it needs {}; load the module or build it, or write `enforce = \"daemon\"` \
-         under `[lease]`",
-        step.family().option()
-    )]
-    Family {
-        /// What was refused.
-        step: Step,
-        /// Why.
-        error: io::Error,
-    },
-    /// The lease would be over before it can be set.
-    #[error("a lease of {length} is shorter than {least}, the kernel's tick: let it go")]
-    TooShort {
-        /// What was asked for.
-        length: Span,
-        /// What can be set.
-        least: Span,
-    },
-    /// Not among those that were installed.
-    #[error("{0:?} has no lease here: install the rules with it first")]
-    UnknownGroup(GroupId),
-    /// An address can be silenced for one group only.
-    #[error("{address} is in {first:?} and in {second:?}: leave it to one of them")]
-    Shared {
-        /// The address.
-        address: IpAddr,
-        /// One of the groups.
-        first: GroupId,
-        /// The other.
-        second: GroupId,
-    },
-    /// Somebody deleted the tables.
-    #[error("the tables that enforce the lease are gone: install them again")]
-    Missing,
-    /// The rules change under every look.
-    #[error(
-        "nftables did not stand still for {TRIES} tries: stop what changes them all the time, and try again"
-    )]
-    Busy,
-    /// Anything else.
-    #[error("the kernel refuses {step}: {error}: look at `nft list ruleset`, and install the rules again")]
-    Refused {
-        /// What was refused.
-        step: Step,
-        /// Why.
-        error: io::Error,
-    },
-    /// The socket to the kernel.
-    #[error("nftables do not answer: {0}: try again")]
-    Netlink(#[from] io::Error),
+/// The buckets that are this node's now.
+const BUCKETS: &str = "buckets";
+/// All buckets: how many packets of each were dropped, and how many kept.
+const DROPPED: &str = "dropped";
+const KEPT: &str = "kept";
+
+impl Place {
+    fn is_of_buckets(&self) -> bool {
+        self.held == BUCKETS
+    }
+}
+
+/// What of a group the kernel guards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guarded {
+    /// Addresses that are nobody else's while the lease stands.
+    pub addresses: Vec<IpAddr>,
+    /// Of addresses that every node has, the part of the packets that is this node's while the lease stands.
+    pub buckets: Vec<Bucket>,
+}
+
+impl From<Vec<IpAddr>> for Guarded {
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        Self { addresses, buckets: Vec::new() }
+    }
+}
+
+/// What became of a bucket's packets here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// They reached this node's sockets.
+    pub kept: u64,
+    /// They were another node's.
+    pub dropped: u64,
 }
 
 /// What a renewal came to.
@@ -138,32 +121,46 @@ impl Installed {
 }
 
 /// Elements of a set, and how long each of them stands.
-type Elements = BTreeMap<Key, Option<Span>>;
+type Standing = BTreeMap<Key, Option<Span>>;
 
 /// How often the sets are read where elements seem to be missing.
 const LOOKS: usize = 10;
 
-/// The addresses of a group, by family.
+/// A group's elements, by the kind of their sets.
 #[derive(Clone, Debug, Default)]
-struct Addresses {
+struct Keys {
     four: Vec<Key>,
     six: Vec<Key>,
+    buckets_of_four: Vec<Key>,
+    buckets_of_six: Vec<Key>,
 }
 
-impl Addresses {
-    fn of(addresses: &[IpAddr]) -> Self {
-        // Twice the same address would be deleted twice, and the second time it is not there.
-        let distinct: BTreeSet<IpAddr> = addresses.iter().copied().collect();
-        let (four, six): (Vec<IpAddr>, Vec<IpAddr>) = distinct.into_iter().partition(IpAddr::is_ipv4);
-        let keys = |addresses: Vec<IpAddr>| addresses.into_iter().map(Key::from).collect();
-        Self { four: keys(four), six: keys(six) }
+impl Keys {
+    fn of(guarded: &Guarded) -> Self {
+        // Twice the same would be deleted twice, and the second time it is not there.
+        let keys = |is_v4: bool, all: &[(IpAddr, Key)]| {
+            let wanted = all.iter().filter(|(address, _)| address.is_ipv4() == is_v4);
+            wanted.map(|(_, key)| *key).collect::<BTreeSet<Key>>().into_iter().collect()
+        };
+        let addresses: Vec<(IpAddr, Key)> =
+            guarded.addresses.iter().map(|address| (*address, Key::from(*address))).collect();
+        let buckets: Vec<(IpAddr, Key)> =
+            guarded.buckets.iter().map(|bucket| (bucket.of.address, bucket.key())).collect();
+        Self {
+            four: keys(true, &addresses),
+            six: keys(false, &addresses),
+            buckets_of_four: keys(true, &buckets),
+            buckets_of_six: keys(false, &buckets),
+        }
     }
 
     fn at(&self, place: &Place) -> &[Key] {
         match place.key {
             KeyKind::Ipv4 => &self.four,
             KeyKind::Ipv6 => &self.six,
-            KeyKind::Number => &[],
+            KeyKind::Ipv4Number => &self.buckets_of_four,
+            KeyKind::Ipv6Number => &self.buckets_of_six,
+            KeyKind::Number | KeyKind::Byte => &[],
         }
     }
 }
@@ -173,6 +170,8 @@ impl Addresses {
 struct Found {
     tables: BTreeSet<Family>,
     egress: Vec<String>,
+    /// Those that only rules lead to.
+    side_chains: Vec<(Family, String)>,
     stale: Vec<(Family, &'static str, Vec<Key>)>,
 }
 
@@ -181,7 +180,9 @@ struct Found {
 pub struct KernelLease {
     pub(super) nft: Nftables,
     least_ms: u64,
-    groups: BTreeMap<GroupId, Addresses>,
+    groups: BTreeMap<GroupId, Keys>,
+    /// The addresses of which groups have buckets.
+    shared: BTreeMap<IpAddr, Arc<Shared>>,
     places: Vec<&'static Place>,
     /// What the tables looked like when they were installed.
     pub(super) print: Vec<String>,
@@ -194,7 +195,14 @@ impl KernelLease {
             Some(libc::EPERM | libc::EACCES) => LeaseError::Permission,
             _ => LeaseError::Unavailable(error),
         })?;
-        Ok(Self { nft, least_ms: tick_ms()?, groups: BTreeMap::new(), places: Vec::new(), print: Vec::new() })
+        Ok(Self {
+            nft,
+            least_ms: tick_ms()?,
+            groups: BTreeMap::new(),
+            shared: BTreeMap::new(),
+            places: Vec::new(),
+            print: Vec::new(),
+        })
     }
 
     /// Makes the rules as the configuration wants them, in one transaction; also after somebody has changed them. What
@@ -204,18 +212,21 @@ impl KernelLease {
     /// A group that has got another address does not stand as a whole until it is raised anew.
     pub fn install(
         &mut self,
-        groups: &BTreeMap<GroupId, Vec<IpAddr>>,
+        groups: &BTreeMap<GroupId, Guarded>,
         interfaces: &[String],
     ) -> Result<Installed, LeaseError> {
         let owners = owners(groups)?;
-        self.groups = groups.iter().map(|(id, addresses)| (*id, Addresses::of(addresses))).collect();
+        self.groups = groups.iter().map(|(id, guarded)| (*id, Keys::of(guarded))).collect();
+        let buckets = groups.values().flat_map(|guarded| &guarded.buckets);
+        self.shared = buckets.map(|bucket| (bucket.of.address, Arc::clone(&bucket.of))).collect();
         let mut families = BTreeSet::from([Family::Ip, Family::Netdev]);
-        families.extend(owners.keys().map(|key| if key.is_ipv4() { Family::Arp } else { Family::Ip6 }));
+        let addresses = groups.values().flat_map(|guarded| &guarded.addresses).chain(self.shared.keys());
+        families.extend(addresses.map(|key| if key.is_ipv4() { Family::Arp } else { Family::Ip6 }));
         let mut installed = Installed::default();
         let mut tries = 0;
         while tries < TRIES {
             let (generation, found) = self.steadily(|this| this.look(&owners))?;
-            self.places = PLACES.iter().filter(|place| families.contains(&place.family)).collect();
+            self.places = PLACES.iter().filter(|place| self.has(place, &families)).collect();
             let filtered =
                 interfaces.iter().filter(|name| !installed.unfiltered.contains_key(name.as_str())).collect();
             let batch = self.rules(&families, &found, filtered, installed.remade);
@@ -236,6 +247,12 @@ impl KernelLease {
             }
         }
         Err(LeaseError::Busy)
+    }
+
+    fn has(&self, place: &Place, families: &BTreeSet<Family>) -> bool {
+        let is_v4 = place.family == Family::Ip;
+        families.contains(&place.family)
+            && (!place.is_of_buckets() || self.shared.keys().any(|address| address.is_ipv4() == is_v4))
     }
 
     /// Makes the next try possible, or says why there is none.
@@ -271,6 +288,7 @@ impl KernelLease {
                 installed.remade = true;
                 Ok(())
             }
+            (_, Step::Chain(_, chain)) if rules::is_of_shared(chain) => Err(LeaseError::NoHash(error)),
             (_, Step::Table(_) | Step::Chain(..)) => Err(LeaseError::Family { step, error }),
             _ => Err(LeaseError::Refused { step, error }),
         }
@@ -291,20 +309,29 @@ impl KernelLease {
         for family in Family::ALL.into_iter().filter(|family| families.contains(family)) {
             batch.table(family);
             for place in self.places.iter().filter(|place| place.family == family) {
-                batch.set(family, place.vips, place.key, false);
-                batch.set(family, place.held, place.key, true);
+                let all = if place.is_of_buckets() { Elements::Count } else { Elements::Stay };
+                batch.set(family, place.vips, place.key, all);
+                batch.set(family, place.held, place.key, Elements::RunOut);
+                if place.is_of_buckets() {
+                    batch.set(family, KEPT, place.key, Elements::Count);
+                    rules::constants(&mut batch, family);
+                }
             }
             if family == Family::Ip {
-                batch.set(family, LEASES, KeyKind::Number, true);
+                batch.set(family, LEASES, KeyKind::Number, Elements::RunOut);
             }
             if family == Family::Netdev {
                 let wanted =
                     |chain: &&String| interfaces.iter().any(|interface| egress(interface) == **chain);
                 let old = found.egress.iter().filter(|chain| !remake && !wanted(chain));
                 old.for_each(|chain| batch.delete_chain(family, chain));
-                interfaces.iter().for_each(|interface| egress_rules(&mut batch, interface));
+                interfaces.iter().for_each(|interface| rules::of_egress(&mut batch, interface));
             } else {
-                host_rules(&mut batch, family);
+                let shared: Vec<&Shared> = self.shared.values().map(AsRef::as_ref).collect();
+                let chains = rules::of_host(&mut batch, family, &shared);
+                let old = found.side_chains.iter().filter(|(of, _)| *of == family && !remake);
+                let old = old.filter(|(_, name)| !chains.contains(name));
+                old.for_each(|(family, name)| batch.delete_chain(*family, name));
             }
         }
         if !remake {
@@ -313,9 +340,16 @@ impl KernelLease {
             }
         }
         for place in self.places.iter().rev() {
-            batch.clear(place.family, place.vips);
-            for addresses in self.groups.values() {
-                batch.add(place.family, place.vips, addresses.at(place), None);
+            // What counts goes on counting.
+            let counts = place.is_of_buckets();
+            if !counts {
+                batch.clear(place.family, place.vips);
+            }
+            for keys in self.groups.values() {
+                batch.add(place.family, place.vips, keys.at(place), None);
+                if counts {
+                    batch.add(place.family, KEPT, keys.at(place), None);
+                }
             }
         }
         batch
@@ -323,11 +357,15 @@ impl KernelLease {
 
     /// What stands now, and what of it must go. Leases are read before the elements of addresses, and set after them: so an
     /// element of the same group never seems to have longer to go.
-    fn look(&mut self, owners: &BTreeMap<IpAddr, GroupId>) -> io::Result<Found> {
+    fn look(&mut self, owners: &BTreeMap<Key, GroupId>) -> io::Result<Found> {
         let mut found = Found::default();
         for family in Family::ALL {
             if self.nft.table_flags(family)?.is_some() {
                 found.tables.insert(family);
+            }
+            if family != Family::Netdev {
+                let chains = self.nft.chains(family)?.into_iter().map(|(name, _)| (family, name));
+                found.side_chains.extend(chains.filter(|(_, name)| rules::is_of_shared(name)));
             }
         }
         found.egress = self.nft.chains(Family::Netdev)?.into_iter().map(|(name, _)| name).collect();
@@ -336,17 +374,20 @@ impl KernelLease {
             self.nft.elements(Family::Ip, LEASES)?.into_iter().collect();
         let unknown = leases.keys().filter(|group| !known.contains(group)).copied().collect();
         found.stale.push((Family::Ip, LEASES, unknown));
-        let owners: BTreeMap<Key, Key> =
-            owners.iter().map(|(address, group)| (Key::from(*address), Key::from(*group))).collect();
-        let lease_of = |address: &Key| leases.get(owners.get(address)?).copied().flatten();
+        let lease_of = |key: &Key| leases.get(&Key::from(*owners.get(key)?)).copied().flatten();
         for place in &PLACES {
             let elements = self.nft.elements(place.family, place.held)?;
             // One without an end stands against us for ever, and goes, too.
-            let outlasts = |(address, left): &(Key, Option<Span>)| {
-                left.is_none_or(|left| lease_of(address).is_none_or(|lease| left > lease))
+            let outlasts = |(key, left): &(Key, Option<Span>)| {
+                left.is_none_or(|left| lease_of(key).is_none_or(|lease| left > lease))
             };
-            let stale = elements.into_iter().filter(outlasts).map(|(address, _)| address).collect();
+            let stale = elements.into_iter().filter(outlasts).map(|(key, _)| key).collect();
             found.stale.push((place.family, place.held, stale));
+            for set in [DROPPED, KEPT].into_iter().filter(|_| place.is_of_buckets()) {
+                let counted = self.nft.elements(place.family, set)?.into_iter().map(|(key, _)| key);
+                let unknown = counted.filter(|key| !owners.contains_key(key)).collect();
+                found.stale.push((place.family, set, unknown));
+            }
         }
         Ok(found)
     }
@@ -357,12 +398,12 @@ impl KernelLease {
     /// A set that has just grown is put in another order by the kernel, and a list that is read meanwhile can miss
     /// elements. So where a group's own element stands and another is missing, the sets are read again, a few times.
     pub fn standing(&mut self) -> Result<BTreeMap<GroupId, Span>, LeaseError> {
-        let mut seen: Vec<Elements> = vec![Elements::new(); self.places.len()];
+        let mut seen: Vec<Standing> = vec![Standing::new(); self.places.len()];
         let mut look = 1;
         loop {
             let (_, (leases, held)) = self.steadily(|this| {
-                let leases: Elements = this.nft.elements(Family::Ip, LEASES)?.into_iter().collect();
-                let mut held: Vec<Elements> = Vec::new();
+                let leases: Standing = this.nft.elements(Family::Ip, LEASES)?.into_iter().collect();
+                let mut held: Vec<Standing> = Vec::new();
                 for place in &this.places {
                     held.push(this.nft.elements(place.family, place.held)?.into_iter().collect());
                 }
@@ -374,9 +415,9 @@ impl KernelLease {
             let left: BTreeMap<GroupId, Option<Span>> = self
                 .groups
                 .iter()
-                .filter_map(|(group, addresses)| {
+                .filter_map(|(group, keys)| {
                     let lease = leases.get(&Key::from(*group)).copied().flatten()?;
-                    Some((*group, self.least(lease, addresses, &seen)))
+                    Some((*group, self.least(lease, keys, &seen)))
                 })
                 .collect();
             if look == LOOKS || left.values().all(Option::is_some) {
@@ -386,12 +427,12 @@ impl KernelLease {
         }
     }
 
-    /// The least of a group's own element and those of its addresses; `None` where any is missing.
-    fn least(&self, lease: Span, addresses: &Addresses, seen: &[Elements]) -> Option<Span> {
+    /// The least of a group's own element and its others; `None` where any is missing.
+    fn least(&self, lease: Span, keys: &Keys, seen: &[Standing]) -> Option<Span> {
         let mut left = lease;
         for (place, held) in self.places.iter().zip(seen) {
-            for address in addresses.at(place) {
-                left = left.min(held.get(address).copied().flatten()?);
+            for key in keys.at(place) {
+                left = left.min(held.get(key).copied().flatten()?);
             }
         }
         Some(left)
@@ -493,8 +534,8 @@ impl KernelLease {
 
     /// The sets in which a group has elements; that of the leases is the last.
     fn each_place(&self, group: GroupId, mut each: impl FnMut(Family, &'static str, &[Key])) {
-        if let Some(addresses) = self.groups.get(&group) {
-            self.places.iter().for_each(|place| each(place.family, place.held, addresses.at(place)));
+        if let Some(keys) = self.groups.get(&group) {
+            self.places.iter().for_each(|place| each(place.family, place.held, keys.at(place)));
         }
         each(Family::Ip, LEASES, &[group.into()]);
     }
@@ -557,19 +598,20 @@ impl KernelLease {
     }
 }
 
-impl From<Refused> for LeaseError {
-    fn from(refused: Refused) -> Self {
-        match refused.error.raw_os_error() {
-            Some(libc::EPERM) => Self::Permission,
-            Some(libc::ENOENT) => Self::Missing,
-            _ => Self::Refused { step: refused.step, error: refused.error },
+/// How many packets of each bucket were kept and dropped on this node, since its rules were made.
+pub fn counters(table: &str) -> io::Result<BTreeMap<(IpAddr, u32), Counted>> {
+    let mut nft = Nftables::open(table)?;
+    let mut counted: BTreeMap<(IpAddr, u32), Counted> = BTreeMap::new();
+    for family in [Family::Ip, Family::Ip6] {
+        for (key, dropped) in nft.counters(family, DROPPED)? {
+            counted.extend(key.as_numbered().map(|bucket| (bucket, Counted { kept: 0, dropped })));
+        }
+        for (key, kept) in nft.counters(family, KEPT)? {
+            let known = key.as_numbered().and_then(|bucket| counted.get_mut(&bucket));
+            known.into_iter().for_each(|counted| counted.kept = kept);
         }
     }
-}
-
-/// An element, a set or a table is not there.
-fn is_missing(refused: &Refused) -> bool {
-    refused.error.raw_os_error() == Some(libc::ENOENT)
+    Ok(counted)
 }
 
 /// The kernel's tick, in whole milliseconds.
@@ -584,79 +626,20 @@ fn following(generation: u32) -> u32 {
     generation.wrapping_add(1).max(1)
 }
 
-fn owners(groups: &BTreeMap<GroupId, Vec<IpAddr>>) -> Result<BTreeMap<IpAddr, GroupId>, LeaseError> {
+/// Whose each element is.
+fn owners(groups: &BTreeMap<GroupId, Guarded>) -> Result<BTreeMap<Key, GroupId>, LeaseError> {
     let mut owners = BTreeMap::new();
-    for (group, addresses) in groups {
-        for address in addresses {
-            match owners.insert(*address, *group) {
+    for (group, guarded) in groups {
+        let addresses = guarded.addresses.iter().map(|address| (*address, Key::from(*address)));
+        let buckets = guarded.buckets.iter().map(|bucket| (bucket.of.address, bucket.key()));
+        for (address, key) in addresses.chain(buckets) {
+            match owners.insert(key, *group) {
                 Some(first) if first != *group => {
-                    return Err(LeaseError::Shared { address: *address, first, second: *group });
+                    return Err(LeaseError::Shared { address, first, second: *group });
                 }
                 _ => {}
             }
         }
     }
     Ok(owners)
-}
-
-/// The name of the chain for an interface.
-fn egress(interface: &str) -> String {
-    format!("egress_{interface}")
-}
-
-/// What is dropped on the way in and out, for all interfaces.
-fn host_rules(batch: &mut Batch, family: Family) {
-    use Expression::{Drop, In, Is, Load, LoadCarried, NotIn};
-    let silence = |load| [load, In("vips"), load, NotIn("held"), Drop];
-    let hook = |number| Hook { number, priority: EARLY, device: None };
-    // Sender or source, then destination.
-    let (source, destination) = match family {
-        Family::Arp => (Load(Header::Network, 14, 4), None),
-        Family::Ip => (Load(Header::Network, 12, 4), Some(Load(Header::Network, 16, 4))),
-        Family::Ip6 => (Load(Header::Network, 8, 16), Some(Load(Header::Network, 24, 16))),
-        Family::Netdev => return,
-    };
-    if let Some(destination) = destination {
-        batch.chain(family, "prerouting", hook(0));
-        batch.rule(family, "prerouting", &silence(destination));
-    }
-    // NF_ARP_OUT, NF_INET_LOCAL_OUT.
-    batch.chain(family, "output", hook(if family == Family::Arp { 1 } else { 3 }));
-    batch.rule(family, "output", &silence(source));
-    if family == Family::Ip6 {
-        let [load, vip, again, free, drop] = silence(Load(Header::Transport, 8, 16));
-        let advert = [LoadCarried, Is(&[ICMPV6]), Load(Header::Transport, 0, 1), Is(&[ADVERTISEMENT])];
-        let rule: Vec<Expression<'_>> = advert.into_iter().chain([load, vip, again, free, drop]).collect();
-        batch.rule(family, "output", &rule);
-    }
-}
-
-const ICMPV6: u8 = 58;
-/// A neighbour advertisement. Its target, at offset 8, is what it is about; its source may be any address of the sender.
-const ADVERTISEMENT: u8 = 136;
-
-/// What packet sockets send passes no other hook.
-fn egress_rules(batch: &mut Batch, interface: &str) {
-    use Expression::{Drop, In, Is, Load, LoadCarried, LoadProtocol, NotIn};
-    let (chain, family) = (egress(interface), Family::Netdev);
-    // NF_NETDEV_EGRESS.
-    batch.chain(family, &chain, Hook { number: 1, priority: 0, device: Some(interface) });
-    let sender = Load(Header::Network, 14, 4);
-    let arp = [LoadProtocol, Is(&[0x08, 0x06]), sender, In("vips4"), sender, NotIn("held4"), Drop];
-    batch.rule(family, &chain, &arp);
-    let target = Load(Header::Transport, 8, 16);
-    let advert = [
-        LoadProtocol,
-        Is(&[0x86, 0xdd]),
-        LoadCarried,
-        Is(&[ICMPV6]),
-        Load(Header::Transport, 0, 1),
-        Is(&[ADVERTISEMENT]),
-        target,
-        In("vips6"),
-        target,
-        NotIn("held6"),
-        Drop,
-    ];
-    batch.rule(family, &chain, &advert);
 }

@@ -8,6 +8,8 @@
 //! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
 //! | `route.rs` | links, addresses, routes, neighbours: what `ip` shows and changes |
 //! | `sysctl.rs` | settings of the kernel's network |
+//! | `answer.rs` | answers for addresses that every node has, with the hardware address that all share |
+//! | `filter.rs` | filters in the kernel: frames of no concern wake nobody |
 //! | `announce.rs` | tells the neighbours where an address is now: paced, repeated, and no more once the lease has ended |
 //! | `frame.rs` | the bytes of ARP, neighbour discovery and echo |
 //! | `probe.rs` | who answers for an address, which ping target answers, and who else speaks for what is held here |
@@ -18,6 +20,8 @@
 //! the kernel's answer to it.
 
 pub mod announce;
+pub mod answer;
+mod filter;
 pub mod frame;
 pub mod lease;
 pub mod link;

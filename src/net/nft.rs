@@ -3,6 +3,8 @@
 //! A [`Batch`] is one transaction: all of it happens, or none. This knows the kernel's messages (`nf_tables.h`) and one
 //! table name in every family; what the rules mean is the lease's. It never changes a table of another name.
 
+mod expression;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -15,7 +17,9 @@ use nix::sys::socket::{NetlinkAddr, getsockname, setsockopt, sockopt};
 use crate::time::Span;
 use crate::types::GroupId;
 
-use super::netlink::{ACK, CREATE, EXCLUSIVE, Message, Nest, Netlink, Protocol, attribute, attributes};
+use super::netlink::{ACK, CREATE, EXCLUSIVE, Message, Netlink, Protocol, attribute, attributes};
+
+pub use expression::{Expression, Header, Word};
 
 /// `NFNL_SUBSYS_NFTABLES`: the upper half of every message's kind.
 pub(super) const SUBSYSTEM: u16 = 10;
@@ -52,10 +56,14 @@ const SET_FLAGS: u16 = 3;
 const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LENGTH: u16 = 5;
 const SET_ID: u16 = 10;
+const SET_EXPRESSION: u16 = 17;
 const ELEMENTS: u16 = 3;
 const ELEMENT_KEY: u16 = 1;
 const ELEMENT_TIMEOUT: u16 = 4;
 const ELEMENT_LEFT: u16 = 5;
+const ELEMENT_EXPRESSION: u16 = 7;
+const EXPRESSION_DATA: u16 = 2;
+const COUNTER_PACKETS: u16 = 2;
 /// An item of a list, and the value in a piece of data.
 const ITEM: u16 = 1;
 
@@ -129,6 +137,12 @@ pub enum KeyKind {
     Ipv6,
     /// Numbers of 32 bits; nft calls that type `mark`.
     Number,
+    /// An IPv4 address and a number.
+    Ipv4Number,
+    /// An IPv6 address and a number.
+    Ipv6Number,
+    /// Single bytes; nft calls that type `inet_proto`.
+    Byte,
 }
 
 impl KeyKind {
@@ -138,28 +152,72 @@ impl KeyKind {
             Self::Ipv4 => (7, 4),
             Self::Ipv6 => (8, 16),
             Self::Number => (19, 4),
+            // A type of several is their numbers, six bits each.
+            Self::Ipv4Number => (7 << 6 | 19, 8),
+            Self::Ipv6Number => (8 << 6 | 19, 20),
+            Self::Byte => (12, 1),
         }
     }
+}
+
+/// What becomes of the elements of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elements {
+    /// They stay.
+    Stay,
+    /// They stay, and count the packets that find them.
+    Count,
+    /// Each has its end.
+    RunOut,
 }
 
 /// One element's key, as the kernel compares it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     length: usize,
-    bytes: [u8; 16],
+    bytes: [u8; LONGEST_KEY],
 }
+
+const LONGEST_KEY: usize = 20;
 
 impl Key {
     fn read(value: &[u8]) -> Option<Self> {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; LONGEST_KEY];
         bytes.get_mut(..value.len())?.copy_from_slice(value);
         Some(Self { length: value.len(), bytes })
     }
 
-    fn four(four: [u8; 4]) -> Self {
-        let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&four);
-        Self { length: 4, bytes }
+    fn of(parts: &[&[u8]]) -> Self {
+        let (mut bytes, mut length) = ([0; LONGEST_KEY], 0);
+        for part in parts {
+            bytes[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
+        }
+        Self { length, bytes }
+    }
+
+    /// An address, and a number as the kernel has it in a register.
+    pub fn numbered(address: IpAddr, number: u32) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::of(&[&address.octets(), &number.to_ne_bytes()]),
+            IpAddr::V6(address) => Self::of(&[&address.octets(), &number.to_ne_bytes()]),
+        }
+    }
+
+    /// The address and the number that such a key was made of.
+    pub fn as_numbered(&self) -> Option<(IpAddr, u32)> {
+        let (address, number) = self.as_bytes().split_last_chunk::<4>()?;
+        let address = match address.len() {
+            4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+            16 => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+            _ => return None,
+        };
+        Some((address, u32::from_ne_bytes(*number)))
+    }
+
+    /// One byte.
+    pub fn byte(byte: u8) -> Self {
+        Self::of(&[&[byte]])
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -170,15 +228,15 @@ impl Key {
 impl From<IpAddr> for Key {
     fn from(address: IpAddr) -> Self {
         match address {
-            IpAddr::V4(address) => Self::four(address.octets()),
-            IpAddr::V6(address) => Self { length: 16, bytes: address.octets() },
+            IpAddr::V4(address) => Self::of(&[&address.octets()]),
+            IpAddr::V6(address) => Self::of(&[&address.octets()]),
         }
     }
 }
 
 impl From<GroupId> for Key {
     fn from(group: GroupId) -> Self {
-        Self::four(group.0.to_ne_bytes())
+        Self::of(&[&group.0.to_ne_bytes()])
     }
 }
 
@@ -197,79 +255,6 @@ pub struct Hook<'a> {
     pub priority: i32,
     /// The interface, for the family that has one.
     pub device: Option<&'a str>,
-}
-
-/// From which header bytes are loaded.
-#[derive(Clone, Copy, Debug)]
-pub enum Header {
-    /// IP's, or ARP's.
-    Network,
-    /// What IP carries.
-    Transport,
-}
-
-/// What a rule consists of. Each loads into or compares the one register that is used here.
-#[derive(Clone, Copy, Debug)]
-pub enum Expression<'a> {
-    /// Load so many bytes from this place.
-    Load(Header, u32, u32),
-    /// Load the frame's kind (an `ETH_P_*`), in network order.
-    LoadProtocol,
-    /// Load what IP carries (an `IPPROTO_*`).
-    LoadCarried,
-    /// Go on only if it is this.
-    Is(&'a [u8]),
-    /// Go on only if it is in the set.
-    In(&'a str),
-    /// Go on only if it is not in the set.
-    NotIn(&'a str),
-    /// Drop the packet.
-    Drop,
-}
-
-impl Expression<'_> {
-    fn put(self, list: &mut Nest<'_>) {
-        let number = |value: u32| value.to_be_bytes();
-        let mut put = |name: &str, fill: &dyn Fn(&mut Nest<'_>)| {
-            list.nest(ITEM, |item| {
-                item.text(1, name).nest(2, |data| fill(data));
-            });
-        };
-        let lookup = |data: &mut Nest<'_>, set: &str, inverted: u32| {
-            data.text(1, set).attr(2, &number(1)).attr(5, &number(inverted));
-        };
-        match self {
-            Self::Load(header, offset, length) => put("payload", &|data| {
-                let base = match header {
-                    Header::Network => 1,
-                    Header::Transport => 2,
-                };
-                data.attr(1, &number(1)).attr(2, &number(base));
-                data.attr(3, &number(offset)).attr(4, &number(length));
-            }),
-            Self::LoadProtocol => put("meta", &|data| {
-                data.attr(1, &number(1)).attr(2, &number(1));
-            }),
-            Self::LoadCarried => put("meta", &|data| {
-                data.attr(1, &number(1)).attr(2, &number(16));
-            }),
-            Self::Is(value) => put("cmp", &|data| {
-                data.attr(1, &number(1)).attr(2, &number(0)).nest(3, |inner| {
-                    inner.attr(ITEM, value);
-                });
-            }),
-            Self::In(set) => put("lookup", &|data| lookup(data, set, 0)),
-            Self::NotIn(set) => put("lookup", &|data| lookup(data, set, 1)),
-            Self::Drop => put("immediate", &|data| {
-                // Register 0 is the verdict, and verdict 0 is NF_DROP.
-                data.attr(1, &number(0)).nest(2, |value| {
-                    value.nest(2, |verdict| {
-                        verdict.attr(1, &number(0));
-                    });
-                });
-            }),
-        }
-    }
 }
 
 /// What one message of a batch is about, to say what was refused.
@@ -339,17 +324,30 @@ impl Batch {
     }
 
     /// Makes the set unless it is there.
-    pub fn set(&mut self, family: Family, name: &'static str, key: KeyKind, runs_out: bool) {
+    pub fn set(&mut self, family: Family, name: &'static str, key: KeyKind, elements: Elements) {
         let (kind, length) = key.numbers();
-        let flags = if runs_out { TIMEOUT_FLAG } else { 0 };
+        let flags = if elements == Elements::RunOut { TIMEOUT_FLAG } else { 0 };
         self.push(NEW_SET, Step::Set(family, name), |message| {
-            message
+            let message = message
                 .text(NAME, name)
                 .attr(SET_FLAGS, &flags.to_be_bytes())
                 .attr(SET_KEY_TYPE, &kind.to_be_bytes())
                 .attr(SET_KEY_LENGTH, &length.to_be_bytes())
-                .attr(SET_ID, &[0, 0, 0, 1])
+                .attr(SET_ID, &[0, 0, 0, 1]);
+            match elements {
+                Elements::Count => message.nest(SET_EXPRESSION, |expression| {
+                    expression.text(1, "counter");
+                }),
+                Elements::Stay | Elements::RunOut => message,
+            }
         });
+    }
+
+    /// Makes the chain unless it is there, and takes its rules away. Only rules of other chains lead to it.
+    pub fn side_chain(&mut self, family: Family, name: &str) {
+        let step = || Step::Chain(family, name.to_owned());
+        self.push(NEW_CHAIN, step(), |message| message.text(CHAIN_NAME, name));
+        self.push(DELETE_RULE, step(), |message| message.text(NAME, name));
     }
 
     /// Makes the chain unless it is there, and takes its rules away.
@@ -551,6 +549,21 @@ impl Nftables {
                 let key = Key::read(attribute(attribute(element, ELEMENT_KEY)?, ITEM)?)?;
                 let left = attribute(element, ELEMENT_LEFT).and_then(|left| left.try_into().ok());
                 Some((key, left.map(|left| Span::millis(u64::from_be_bytes(left)))))
+            }));
+        })?;
+        Ok(found)
+    }
+
+    /// How many packets have found each element of a set that counts them.
+    pub fn counters(&mut self, family: Family, set: &str) -> io::Result<Vec<(Key, u64)>> {
+        let mut found = Vec::new();
+        self.each(family, GET_ELEMENT, Some(set), |body| {
+            let list = attribute(body, ELEMENTS).unwrap_or_default();
+            found.extend(attributes(list).filter_map(|(_, element)| {
+                let key = Key::read(attribute(attribute(element, ELEMENT_KEY)?, ITEM)?)?;
+                let counter = attribute(attribute(element, ELEMENT_EXPRESSION)?, EXPRESSION_DATA)?;
+                let packets = attribute(counter, COUNTER_PACKETS)?.try_into().ok()?;
+                Some((key, u64::from_be_bytes(packets)))
             }));
         })?;
         Ok(found)

@@ -31,7 +31,7 @@ use crate::time::Span;
 use crate::types::GroupId;
 
 use super::frame::{self, Echo, Interface, Mac};
-use super::sys;
+use super::{filter, sys};
 
 /// Sockets stay open for so long after the last round: longer than a keepalive, which lies between two rounds at most.
 const LINGER: Span = Span::seconds(10);
@@ -107,86 +107,6 @@ enum Kind {
 }
 
 const KINDS: [Kind; 4] = [Kind::Arp, Kind::Neighbours, Kind::PingV4, Kind::PingV6];
-
-/// Instructions of a filter in the kernel, as `sys::attach_filter` takes them.
-mod filter {
-    pub(super) type Instruction = (u16, u8, u8, u32);
-
-    const WORD: u16 = 0x20;
-    const HALF: u16 = 0x28;
-    const BYTE: u16 = 0x30;
-    const BYTE_AFTER: u16 = 0x50;
-    const HALF_AFTER: u16 = 0x48;
-    const AFTER_IPV4: u16 = 0xb1;
-    const EQUAL: u16 = 0x15;
-    const SKIP: u16 = 0x05;
-    const RETURN: u16 = 0x06;
-    const DROP: Instruction = (RETURN, 0, 0, 0);
-    const PASS: Instruction = (RETURN, 0, 0, 0xffff);
-
-    /// A longer list is not looked through for every frame: then everybody passes.
-    const MOST: usize = 64;
-
-    /// Whether the word that was loaded is one of these.
-    fn one_of(words: &[u32]) -> Vec<Instruction> {
-        if words.len() > MOST {
-            return vec![PASS];
-        }
-        words.iter().flat_map(|word| [(EQUAL, 0, 1, *word), PASS]).chain([DROP]).collect()
-    }
-
-    /// ARP of whoever speaks as one of these addresses.
-    pub(super) fn arp(speakers: &[u32]) -> Vec<Instruction> {
-        [(WORD, 0, 0, 28)].into_iter().chain(one_of(speakers)).collect()
-    }
-
-    /// Advertisements of addresses that end so, and solicitations from one; from a neighbour, and without headers in
-    /// between.
-    pub(super) fn neighbours(speakers: &[u32]) -> Vec<Instruction> {
-        use super::frame::{ADVERTISEMENT, HOP_LIMIT, SOLICITATION};
-        let neighbour = [
-            (BYTE, 0, 0, 20),
-            (EQUAL, 1, 0, 58),
-            DROP,
-            (BYTE, 0, 0, 21),
-            (EQUAL, 1, 0, u32::from(HOP_LIMIT)),
-            DROP,
-            (BYTE, 0, 0, 54),
-            (EQUAL, 4, 0, u32::from(ADVERTISEMENT)),
-            (EQUAL, 1, 0, u32::from(SOLICITATION)),
-            DROP,
-            (WORD, 0, 0, 34),
-            (SKIP, 0, 0, 1),
-            (WORD, 0, 0, 74),
-        ];
-        neighbour.into_iter().chain(one_of(speakers)).collect()
-    }
-
-    /// Our own pings, answered.
-    pub(super) fn ping_v4(identifier: u16) -> [Instruction; 7] {
-        [
-            (AFTER_IPV4, 0, 0, 0),
-            (BYTE_AFTER, 0, 0, 0),
-            (EQUAL, 0, 2, u32::from(super::frame::ECHO_REPLY_V4)),
-            (HALF_AFTER, 0, 0, 4),
-            (EQUAL, 1, 0, u32::from(identifier)),
-            DROP,
-            PASS,
-        ]
-    }
-
-    /// Our own pings, answered: a raw socket of IPv6 shows no header of the packet.
-    pub(super) fn ping_v6(identifier: u16) -> [Instruction; 6] {
-        [
-            (BYTE, 0, 0, 0),
-            (EQUAL, 0, 2, u32::from(super::frame::ECHO_REPLY_V6)),
-            (HALF, 0, 0, 4),
-            (EQUAL, 1, 0, u32::from(identifier)),
-            DROP,
-            PASS,
-        ]
-    }
-}
 
 /// The newest round that asked for an address.
 #[derive(Clone, Copy, Debug)]
@@ -278,7 +198,7 @@ impl Ear {
     fn filter(&self, kind: Kind, identifier: u16) -> Vec<filter::Instruction> {
         let ends = |is_v6: bool| -> Vec<u32> {
             let speakers = self.speakers.iter().filter(|address| address.is_ipv6() == is_v6);
-            speakers.map(|address| last_word(*address)).collect()
+            speakers.map(|address| filter::last_word(*address)).collect()
         };
         match kind {
             Kind::Arp => filter::arp(&ends(false)),
@@ -568,14 +488,6 @@ impl AsFd for Prober {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }
-}
-
-fn last_word(address: IpAddr) -> u32 {
-    let bits = match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits(),
-    };
-    u32::try_from(bits & u128::from(u32::MAX)).unwrap_or_default()
 }
 
 fn outcome(

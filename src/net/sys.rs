@@ -114,6 +114,32 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[(u16, u8, u8, u32)]) -> 
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets frames to this group of Ethernet into an interface, or no longer. It outlives this process, and may be said twice.
+pub fn take_group(interface: &str, group: [u8; 6], takes: bool) -> io::Result<()> {
+    let socket =
+        socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None::<SockProtocol>)?;
+    // SAFETY: every field is a number or an array of numbers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero.
+    let room = request.ifr_name.len() - 1;
+    if interface.len() > room {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, byte) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = libc::c_char::from_ne_bytes([byte]);
+    }
+    // SAFETY: as above; AF_UNSPEC is zero.
+    let mut hardware: libc::sockaddr = unsafe { std::mem::zeroed() };
+    for (to, byte) in hardware.sa_data.iter_mut().zip(group) {
+        *to = libc::c_char::from_ne_bytes([byte]);
+    }
+    request.ifr_ifru.ifru_hwaddr = hardware;
+    let what = if takes { libc::SIOCADDMULTI } else { libc::SIOCDELMULTI };
+    // SAFETY: the kernel reads one ifreq, which outlives the call.
+    let failed = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw const request) };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sends multicast of IPv4 over the interface with this index.
 pub fn multicast_interface(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
     let request = libc::ip_mreqn {

@@ -163,6 +163,7 @@ impl World {
             pid: 4_711,
             refused: vec![("the seal does not verify", 3), ("too short for a beat", 0)],
             alarms: Vec::new(),
+            packets: BTreeMap::new(),
             late: Lateness { newest: Span(40), greatest: Span(900), over_half_keepalive: 0 },
             gaps: std::collections::BTreeMap::new(),
             lease: LeaseBy::Kernel,

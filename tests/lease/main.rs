@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
+mod buckets;
 mod elements;
 mod others;
 mod rules;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     }
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let all = [rules::TESTS, silence::TESTS, elements::TESTS, others::TESTS].concat();
+    let all = [rules::TESTS, silence::TESTS, elements::TESTS, buckets::TESTS, others::TESTS].concat();
     let chosen: Vec<Test> = all
         .into_iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted)))

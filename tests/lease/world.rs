@@ -11,11 +11,11 @@ use std::thread;
 
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd::{Pid, getegid, geteuid, gettid};
 use socket2::{Domain, Protocol, Socket, Type};
-use systole::net::lease::KernelLease;
+use systole::net::lease::{Guarded, KernelLease};
 use systole::net::sys::packet_socket;
 use systole::time::Span;
 use systole::types::GroupId;
@@ -44,8 +44,8 @@ pub(crate) const fn v6(last: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, last))
 }
 
-pub(crate) fn groups<const N: usize>(groups: [(GroupId, &[IpAddr]); N]) -> BTreeMap<GroupId, Vec<IpAddr>> {
-    groups.into_iter().map(|(group, addresses)| (group, addresses.to_vec())).collect()
+pub(crate) fn groups<const N: usize>(groups: [(GroupId, &[IpAddr]); N]) -> BTreeMap<GroupId, Guarded> {
+    groups.into_iter().map(|(group, addresses)| (group, addresses.to_vec().into())).collect()
 }
 
 /// A lease with these groups, on no interface.
@@ -121,6 +121,7 @@ pub(crate) struct World {
 }
 
 struct Far {
+    net: fs::File,
     arp: OwnedFd,
     six: OwnedFd,
     udp: [UdpSocket; 2],
@@ -137,7 +138,13 @@ impl World {
             dress("v1", v4(2), v6(2), NEAR, &[PLAIN[0], PLAIN[1], VIP, VIP6]);
             let index = if_nametoindex("v1").unwrap();
             let udp = [v4(2), v6(2)].map(|address| UdpSocket::bind((address, 7)).unwrap());
-            Far { arp: packet_socket(index, ARP).unwrap(), six: packet_socket(index, IPV6).unwrap(), udp }
+            let net = fs::File::open("/proc/thread-self/ns/net").unwrap();
+            Far {
+                net,
+                arp: packet_socket(index, ARP).unwrap(),
+                six: packet_socket(index, IPV6).unwrap(),
+                udp,
+            }
         });
         let (near_address, far_address) = (written(NEAR), written(FAR));
         let other = who.recv().unwrap();
@@ -210,6 +217,20 @@ impl World {
         }
         vip.set_nonblocking(true).unwrap();
         vip.recv(&mut [0; 16]).is_ok()
+    }
+
+    /// From each of these ports at the other end a datagram to the first, and then one to the second, from any port.
+    pub(crate) fn send(&self, ports: std::ops::Range<u16>, to: SocketAddr, last: SocketAddr) {
+        let net = self.far.net.try_clone().unwrap();
+        let send = move || {
+            setns(net, CloneFlags::CLONE_NEWNET).unwrap();
+            let own = if to.is_ipv4() { v4(2) } else { v6(2) };
+            for port in ports {
+                UdpSocket::bind((own, port)).unwrap().send_to(b"hello", to).unwrap();
+            }
+            UdpSocket::bind((own, 0)).unwrap().send_to(b"last", last).unwrap();
+        };
+        thread::spawn(send).join().unwrap();
     }
 
     /// Whether the machine may say something from this address.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use systole::config::{
-    Cast, Config, Enforcement, Fence, Group, Interface, Link, Monitor, Node, Promise, Reach, Resource,
-    Tiebreak, TiebreakMethod, Timing, Watchdog,
+    Cast, Config, Enforcement, Fence, Group, Instance, Interface, Link, Monitor, Node, Promise, Reach,
+    Resource, Tiebreak, TiebreakMethod, Timing, Watchdog,
 };
 use systole::rng::Rng;
 use systole::time::Span;
@@ -204,13 +204,15 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
     };
     let clones = !(shape.plain || by_evidence) && rng.chance(150);
     if clones && group.with.is_none() && group.apart.is_empty() {
-        let parent = GroupId::of(&name);
-        for index in 0..2 + rng.below(3) {
-            let instance = format!("{name}:{index}");
-            let id = GroupId::of(&instance);
+        let count = 2 + u16::try_from(rng.below(3)).unwrap_or(0);
+        let weights = if rng.chance(300) { owners.first().map(|first| (*first, 2)) } else { None };
+        for index in 0..count {
+            let name = format!("{name}:{index}");
+            let instance = Instance::new(GroupId::of(&group.name), index, count);
+            let instance = Instance { weights: weights.into_iter().collect(), ..instance };
             config.groups.insert(
-                id,
-                Group { name: instance, clone_of: Some(parent), prefer: Vec::new(), ..group.clone() },
+                GroupId::of(&name),
+                Group { name, clone_of: Some(instance), prefer: Vec::new(), ..group.clone() },
             );
         }
     } else {

@@ -1,13 +1,16 @@
 //! A draft without mistakes becomes the configuration.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::groups::instance_names;
 use super::resources::resource_names;
 use super::{notify, respawn, safety, timing, track};
+use crate::config::clusterip;
 use crate::config::draft::{Draft, DraftCast, DraftGroup, DraftLink, DraftMonitor, DraftResource, Name};
 use crate::config::model::{
-    Cast, Config, Fence, Group, Link, Node, Promise, Reach, Resource, Tiebreak, VotersBefore, Watchdog,
+    Cast, Config, Fence, Group, Instance, Link, Node, Promise, Reach, Resource, Tiebreak, VotersBefore,
+    Watchdog,
 };
 use crate::config::monitor;
 use crate::time::Span;
@@ -102,7 +105,7 @@ fn instances(draft: &Draft, group: &DraftGroup) -> Vec<(GroupId, Group)> {
         failback_delay: group.failback_delay.unwrap_or(timing::resolve(&draft.timing).deadtime),
         exclusive: safety::is_exclusive(group),
         promise: group.promise.as_ref().map_or(Promise::AtMostOne, |promise| promise.value),
-        clone_of: group.clones.as_ref().map(|_| GroupId::of(&group.name.value)),
+        clone_of: None,
         with: group.with.as_ref().map(|with| GroupId::of(&with.value)),
         after: instances_of(&group.after),
         apart: instances_of(&group.apart),
@@ -111,13 +114,23 @@ fn instances(draft: &Draft, group: &DraftGroup) -> Vec<(GroupId, Group)> {
         interfaces: Vec::new(),
         resources,
     };
-    let instance = |name: String| (GroupId::of(&name), Group { name, ..whole.clone() });
-    instance_names(group).into_iter().map(instance).collect()
+    let weights: BTreeMap<NodeId, u16> =
+        group.weights.iter().map(|(name, weight)| (NodeId::of(&name.value), *weight)).collect();
+    let clone_of = |index| {
+        let count = group.clones.as_ref()?.value;
+        let most = group.clones_per_node.as_ref().map(|most| most.value);
+        let of = GroupId::of(&group.name.value);
+        Some(Instance { weights: weights.clone(), most, ..Instance::new(of, index, count) })
+    };
+    let instance = |(index, name): (u16, String)| {
+        (GroupId::of(&name), Group { name, clone_of: clone_of(index), ..whole.clone() })
+    };
+    (0..).zip(instance_names(group)).map(instance).collect()
 }
 
 fn resource(resource: &DraftResource, name: String) -> Resource {
     // The kernel tells when an address of ours goes: nobody needs to look.
-    let is_vip = resource.agent.value == "vip";
+    let is_vip = resource.agent.value == "vip" || clusterip::is_agent(&resource.agent.value);
     Resource {
         name,
         agent: resource.agent.value.clone(),

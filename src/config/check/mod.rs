@@ -2,6 +2,7 @@
 //! mistakes is assembled.
 
 mod assemble;
+mod clusterip;
 mod evidence;
 mod groups;
 mod links;
@@ -21,12 +22,15 @@ use super::draft::Draft;
 use super::model::Config;
 
 /// Checks a draft, and makes a configuration of it if nothing is wrong.
-pub(super) fn build(draft: &Draft, findings: &mut Findings) -> Option<Config> {
+pub(super) fn build(mut draft: Draft, findings: &mut Findings) -> Option<Config> {
+    clusterip::fill_in_buckets(&mut draft);
+    let draft = &draft;
     timing::check(draft, findings);
     nodes::check(draft, findings);
     links::check(draft, findings);
     groups::check(draft, findings);
     resources::check(draft, findings);
+    clusterip::check(draft, findings);
     service::check(draft, findings);
     safety::check(draft, findings);
     evidence::check(draft, findings);

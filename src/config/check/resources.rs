@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::names;
 use crate::config::address::{self, ServiceAddress};
 use crate::config::agents;
+use crate::config::clusterip;
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
 use crate::config::draft::{Draft, DraftGroup, DraftMonitor, DraftResource};
 use crate::config::{limits, nearest};
@@ -194,30 +195,33 @@ fn check_address(resource: &DraftResource, findings: &mut Findings) {
                 .help(fault.help),
         );
     }
-    if agent != "vip" {
-        return;
-    }
+    let known = match agent.as_str() {
+        "vip" => VIP_PARAMS,
+        agent if clusterip::is_agent(agent) => clusterip::PARAMS,
+        _ => return,
+    };
     for (key, value) in &resource.params {
-        if VIP_PARAMS.contains(&key.as_str()) {
+        if known.contains(&key.as_str()) {
             continue;
         }
-        let help = match nearest::nearest(key, VIP_PARAMS.iter().copied()) {
+        let help = match nearest::nearest(key, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known: {}", VIP_PARAMS.join(", ")),
+            None => format!("known: {}", known.join(", ")),
         };
         findings.push(
-            Diagnostic::mistake(value.place, format!("the agent `vip` has no parameter `{key}`"))
+            Diagnostic::mistake(value.place, format!("the agent `{agent}` has no parameter `{key}`"))
                 .label("of no use")
                 .help(help),
         );
     }
     if let DraftMonitor::Given(_) = resource.monitor {
         findings.push(
-            Diagnostic::warning(resource.agent.place, "an address of `vip` is watched all the time")
-                .label("`monitor` adds nothing")
-                .help(
-                    "leave `monitor` out: the kernel tells when an address goes, and it is put back at once",
-                ),
+            Diagnostic::warning(
+                resource.agent.place,
+                format!("an address of `{agent}` is watched all the time"),
+            )
+            .label("`monitor` adds nothing")
+            .help("leave `monitor` out: the kernel tells when an address goes, and it is put back at once"),
         );
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) {
     check_watchdog(draft, findings);
     for fence in &draft.fences {
         check_fence(draft, fence, findings);
+        check_aim(draft, fence, findings);
     }
     check_fences(draft, findings);
     check_method(draft, findings);
@@ -108,6 +109,28 @@ fn check_fence(draft: &Draft, fence: &DraftFence, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// A device that reaches one machine only must not count for another: the wrong machine would be off, and the right one
+/// taken for dead.
+fn check_aim(draft: &Draft, fence: &DraftFence, findings: &mut Findings) {
+    let owners = draft.nodes.iter().filter(|node| !node.arbiter).count();
+    let nodes = if fence.nodes.is_empty() { owners } else { fence.nodes.len() };
+    let plug = ["plug", "port"].into_iter().find_map(|key| fence.params.get(key));
+    let (place, label) = match plug {
+        _ if nodes < 2 => return,
+        Some(plug) => (plug.place, "the same plug, whichever node is meant"),
+        None if agents::fences_one_machine(&fence.agent.value) => {
+            (fence.agent.place, "it talks to the management board of one machine")
+        }
+        None => return,
+    };
+    let message = format!("[fence.{}] would switch off the same machine for {nodes} nodes", fence.name.value);
+    findings.push(
+        Diagnostic::mistake(place, message)
+            .label(label)
+            .help("write a [fence.NAME] for each node, and in each of them nodes = [\"NODE\"]"),
+    );
 }
 
 fn check_fences(draft: &Draft, findings: &mut Findings) {

@@ -6,6 +6,7 @@
 use super::words::{Word, lines, words};
 use crate::config::address::{self, ServiceAddress};
 use crate::config::agents;
+use crate::config::clusterip;
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
 use crate::config::draft::{Draft, DraftGroup, DraftResource, Name, Placed};
 use crate::config::limits;
@@ -114,7 +115,9 @@ fn group(
         );
     }
     let mut group = DraftGroup::new(name(lines, rest, &resources)?);
-    group.prefer = if node_is_known { vec![node] } else { Vec::new() };
+    // Every node has a shared address, and its buckets are to be spread.
+    let is_shared = resources.iter().any(|one| clusterip::is_agent(&one.agent.value));
+    group.prefer = if node_is_known && !is_shared { vec![node] } else { Vec::new() };
     group.failback = defaults.failback;
     group.reach = Some(Placed::new(defaults.reach, group.name.place));
     group.resources = resources;
@@ -165,7 +168,9 @@ fn resource(lines: &Lines<'_>, word: &Word<'_>, findings: &mut Findings) -> Opti
     }
     let (agent, rest) = word.text.split_once("::").unwrap_or((word.text, ""));
     let mut resource = DraftResource::new(Placed::new(agent.to_owned(), place));
-    resource.args = if agents::base_name(agent) == "ipv6addr" && !rest.is_empty() {
+    resource.args = if clusterip::is_agent(agent) && !rest.is_empty() {
+        clusterip::arguments(rest)
+    } else if agents::base_name(agent) == "ipv6addr" && !rest.is_empty() {
         // An IPv6 address has the separator in itself.
         vec![rest.to_owned()]
     } else {

@@ -30,15 +30,31 @@ fn group(name: Name, table: &Table<'_>, findings: &mut Findings) -> DraftGroup {
         with: table.text("with", findings),
         after: table.texts("after", findings),
         apart: table.texts("apart", findings),
-        clones: table
-            .whole("clones", 1..=most, findings)
-            .map(|clones| clones.map(|n| u16::try_from(n).unwrap_or(1))),
+        clones: table.whole("clones", 1..=most, findings).map(small),
+        clones_per_node: table.whole("clones-per-node", 1..=most, findings).map(small),
+        weights: weights(table, findings),
         reach: table.value("reach").and_then(|value| reach(value, findings)),
         failure_window: table.span("failure-window", findings).map(|span| span.value),
         lost_resources: table.value("resource").is_some() && resources.is_empty(),
         resources,
         name,
     }
+}
+
+fn small(number: Placed<u32>) -> Placed<u16> {
+    number.map(|number| u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+/// `{ lb0 = 2, lb1 = 1 }`
+fn weights(table: &Table<'_>, findings: &mut Findings) -> Vec<(Name, u16)> {
+    let Some(value) = table.value("weights") else { return Vec::new() };
+    let Some(written) = value.table("`weights`".to_owned(), value.place, findings) else { return Vec::new() };
+    let entries = written.entries().into_iter();
+    let weight = |(name, value): (Name, Value<'_>)| {
+        let weight = value.whole(&format!("the weight of `{}`", name.value), 1..=limits::WEIGHT, findings)?;
+        Some((name.map(|name| name.to_lowercase()), small(weight).value))
+    };
+    entries.filter_map(weight).collect()
 }
 
 fn reach(value: Value<'_>, findings: &mut Findings) -> Option<Placed<Reach>> {

@@ -54,6 +54,8 @@ pub(super) const GROUP: &[&str] = &[
     "after",
     "apart",
     "clones",
+    "clones-per-node",
+    "weights",
     "reach",
     "failure-window",
     "resource",

@@ -1,0 +1,236 @@
+//! A node dies, comes back, is cut off or stands still: who is disturbed, and that nobody has what another has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use nix::sys::signal::Signal;
+use systole::lab::clock;
+use systole::time::Span;
+
+use super::cluster::{Bucket, CLIENT, CROSS, Cluster, DEADTIME, LAN, address, client};
+use super::overlap::{Found, watch};
+use super::service::Connection;
+
+/// Long-lived connections, over all buckets.
+const CONNECTIONS: u8 = 200;
+
+/// How a node dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// Its cables are cut behind the switches.
+    Cable,
+    /// Its daemon is killed, and is not started again.
+    Kill,
+    /// Its daemon stands still.
+    Hang,
+}
+
+/// Connections that stay, of the whole cluster, by the bucket that they fall into.
+fn connect(cluster: &Cluster, port: u16) -> Vec<(Bucket, Connection)> {
+    let space = cluster.lab.machine(CLIENT).unwrap().space();
+    let mut all = Vec::new();
+    for v6 in [false, true] {
+        let (to, shared) = (address(v6), &cluster.shared[&address(v6)]);
+        for number in 0..CONNECTIONS / 2 {
+            let from = SocketAddr::new(client(v6, number % 50), port + u16::from(number / 50));
+            let connection = space.run(move || Connection::open(from, to)).unwrap();
+            let bucket = shared.bucket_of(from.ip(), Some((from.port(), 0)));
+            all.push(((to, bucket), connection));
+        }
+    }
+    all
+}
+
+/// Those whose node answers still, and those that are gone: torn down, not silent.
+fn ask(cluster: &Cluster, all: Vec<(Bucket, Connection)>) -> (Vec<(Bucket, Connection)>, Vec<Bucket>) {
+    let space = cluster.lab.machine(CLIENT).unwrap().space();
+    space.run(move || {
+        let (mut well, mut gone) = (Vec::new(), Vec::new());
+        for (bucket, mut connection) in all {
+            match connection.asks_again() {
+                Ok(same) => {
+                    assert!(same, "{} has another node", connection.from);
+                    well.push((bucket, connection));
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => gone.push(bucket),
+                Err(error) => panic!("{}: {error}", connection.from),
+            }
+        }
+        (well, gone)
+    })
+}
+
+fn assert_none_twice(found: &Found) {
+    println!("    each kernel was read {} times, and no bucket was kept by two", found.rounds);
+    assert!(found.overlaps.is_empty(), "{:?}", found.overlaps);
+    assert!(found.rounds > 50, "{}", found.rounds);
+}
+
+fn of<'a>(owners: &'a BTreeMap<Bucket, String>, node: &'a str) -> impl Iterator<Item = Bucket> + 'a {
+    owners.iter().filter(move |(_, owner)| *owner == node).map(|(bucket, _)| *bucket)
+}
+
+pub(crate) fn a_node_dies(death: Death) {
+    let mut cluster = Cluster::start(4, "");
+    cluster.settle(&["lb0", "lb1", "lb2", "lb3"]);
+    let before = cluster.owners();
+    let dead: BTreeSet<Bucket> = of(&before, "lb3").collect();
+    let connections = connect(&cluster, 40_000);
+    let watch = watch(&cluster);
+    let all = cluster.all().len();
+    let began = clock::now();
+    match death {
+        Death::Cable => {
+            cluster.lab.cut("lb3", LAN).unwrap();
+            cluster.lab.cut("lb3", CROSS).unwrap();
+        }
+        Death::Kill => cluster.lab.machine_mut("lb3").unwrap().kill().unwrap(),
+        Death::Hang => cluster.lab.machine_mut("lb3").unwrap().signal_all(Signal::SIGSTOP).unwrap(),
+    }
+    let survivors = ["lb0", "lb1", "lb2"];
+    cluster.wait_until("the survivors keep all", |cluster| {
+        let kept = cluster.kept();
+        survivors.iter().map(|node| kept[*node].len()).sum::<usize>() == all
+    });
+    let took = clock::now() - began;
+    let beyond = Span(took.0.saturating_sub(DEADTIME.0));
+    println!("    {death:?}: all buckets are kept after {took}, {beyond} beyond deadtime");
+    let after = cluster.owners();
+    let counts = survivors.map(|node| of(&after, node).count() / 2);
+    println!("    buckets of the survivors: {counts:?}");
+    assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
+    for (bucket, owner) in &before {
+        assert!(dead.contains(bucket) || after[bucket] == *owner, "{bucket:?} has moved, and needed not");
+    }
+    let total = connections.len();
+    let (well, gone) = ask(&cluster, connections);
+    println!(
+        "    of {total} connections {} go on, {} were the dead node's and are reset",
+        well.len(),
+        gone.len()
+    );
+    assert!(gone.iter().all(|bucket| dead.contains(bucket)), "{gone:?}");
+    assert!(well.iter().all(|(bucket, _)| !dead.contains(bucket)));
+    assert!(!gone.is_empty() && !well.is_empty());
+    assert_none_twice(&watch.finish().unwrap());
+}
+
+pub(crate) fn a_node_goes_and_comes_back() {
+    let mut cluster = Cluster::start(3, "");
+    cluster.settle(&["lb0", "lb1", "lb2"]);
+    let watch = watch(&cluster);
+    let began = clock::now();
+    let output = cluster.ask("lb2", &["standby"]);
+    assert!(output.status.success(), "{output:?}");
+    cluster.settle(&["lb0", "lb1"]);
+    let two = clock::now() - began;
+    let before = cluster.owners();
+    let connections = connect(&cluster, 45_000);
+    let began = clock::now();
+    let output = cluster.ask("lb2", &["online"]);
+    assert!(output.status.success(), "{output:?}");
+    cluster.settle(&["lb0", "lb1", "lb2"]);
+    let three = clock::now() - began;
+    let after = cluster.owners();
+    let moved: BTreeSet<Bucket> = before
+        .iter()
+        .filter(|(bucket, owner)| after[*bucket] != **owner)
+        .map(|(bucket, _)| *bucket)
+        .collect();
+    assert_eq!(moved, of(&after, "lb2").collect(), "only what lb2 has now has moved");
+    let total = connections.len();
+    let (well, gone) = ask(&cluster, connections);
+    println!(
+        "    lb2 gave all away within {two}, and had its share again within {three}: {} of {} buckets moved; of {total} connections {} go on, {} are reset",
+        moved.len(),
+        after.len(),
+        well.len(),
+        gone.len()
+    );
+    assert!(gone.iter().all(|bucket| moved.contains(bucket)), "{gone:?}");
+    assert!(well.iter().all(|(bucket, _)| !moved.contains(bucket)));
+    assert_none_twice(&watch.finish().unwrap());
+}
+
+/// Nobody's neighbour tables hold what the nodes do not tell: all daemons are started again, and the client asks anew.
+pub(crate) fn daemons_that_are_started_again_answer() {
+    let nodes = ["lb0", "lb1", "lb2"];
+    let mut cluster = Cluster::start(3, "");
+    cluster.settle(&nodes);
+    let connections = connect(&cluster, 40_000);
+    for node in nodes {
+        cluster.lab.machine_mut(node).unwrap().kill().unwrap();
+        cluster.boot(node);
+    }
+    cluster.settle(&nodes);
+    let space = cluster.lab.machine(CLIENT).unwrap().space();
+    let flush =
+        || std::process::Command::new("ip").args(["neighbour", "flush", "dev", "eth0"]).status().unwrap();
+    assert!(space.run(flush).success());
+    let total = connections.len();
+    let (well, gone) = ask(&cluster, connections);
+    println!("    of {total} connections {} go on, {} are reset", well.len(), gone.len());
+    connect(&cluster, 42_000);
+}
+
+/// Other buckets, while everything runs: afterwards each connection has one node again.
+pub(crate) fn a_reload_divides_anew() {
+    let nodes = ["lb0", "lb1", "lb2"];
+    let mut cluster = Cluster::start(3, "");
+    cluster.settle(&nodes);
+    cluster.reload("clones = 9");
+    cluster.settle(&nodes);
+    let owners = cluster.owners();
+    assert_eq!(owners.len(), 18);
+    for (bucket, connection) in connect(&cluster, 40_000) {
+        assert_eq!(connection.node, owners[&bucket], "{}", connection.from);
+    }
+}
+
+pub(crate) fn no_bucket_is_kept_twice() {
+    let nodes = ["lb0", "lb1", "lb2"];
+    let mut cluster = Cluster::start(3, "");
+    cluster.settle(&nodes);
+    let watch = watch(&cluster);
+    for (what, others) in [("lb0", ["lb1", "lb2"]), ("lb2", ["lb0", "lb1"])] {
+        let all = cluster.all().len();
+        let spread = |cluster: &mut Cluster| {
+            let kept = cluster.kept();
+            others.iter().map(|node| kept[*node].len()).sum::<usize>() == all && kept[what].is_empty()
+        };
+        cluster.lab.cut(what, LAN).unwrap();
+        cluster.lab.cut(what, CROSS).unwrap();
+        cluster.wait_until("the majority keeps all", spread);
+        cluster.lab.plug(what, LAN).unwrap();
+        cluster.lab.plug(what, CROSS).unwrap();
+        cluster.settle(&nodes);
+        for length in [DEADTIME / 2, DEADTIME * 2] {
+            cluster.lab.machine_mut(what).unwrap().signal_all(Signal::SIGSTOP).unwrap();
+            let until = clock::now() + length;
+            cluster.wait_until("time passes", |_| clock::now() >= until);
+            cluster.lab.machine_mut(what).unwrap().signal_all(Signal::SIGCONT).unwrap();
+            cluster.settle(&nodes);
+        }
+        cluster.lab.pull(what, LAN).unwrap();
+        let until = clock::now() + DEADTIME * 2;
+        cluster.wait_until("time passes", |_| clock::now() >= until);
+        cluster.lab.plug(what, LAN).unwrap();
+        cluster.settle(&nodes);
+        cluster.lab.machine_mut(what).unwrap().kill().unwrap();
+        cluster.boot(what);
+        cluster.settle(&nodes);
+    }
+    // Everybody alone: nobody keeps anything.
+    for node in nodes {
+        cluster.lab.cut(node, LAN).unwrap();
+        cluster.lab.cut(node, CROSS).unwrap();
+    }
+    cluster.wait_until("nobody keeps anything", |cluster| cluster.kept().values().all(BTreeSet::is_empty));
+    for node in nodes {
+        cluster.lab.plug(node, LAN).unwrap();
+        cluster.lab.plug(node, CROSS).unwrap();
+    }
+    cluster.settle(&nodes);
+    assert_none_twice(&watch.finish().unwrap());
+}
