@@ -208,7 +208,7 @@ fn packets() {
     }
 }
 
-/// A datagram over a cable to an address that every node has: without rules, and where its bucket is this node's and another's.
+/// A datagram over a cable to an address that every node has: without rules, and where its bucket is this node's or not.
 fn buckets() {
     let far = cable();
     let vip: IpAddr = [10, 9, 0, 100].into();

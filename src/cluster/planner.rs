@@ -572,10 +572,13 @@ impl<'a> Draft<'a> {
             // What is held further down has to go on from where it is, to make room for this.
             open = able.iter().copied().filter(|node| planned(*node) < quota(*node)).collect();
         }
-        // Who lacks most of its share gets one first.
+        // Each instance has a node of its own in turn, so that those that are planned before it do not shift it; where that
+        // node has its share, who lacks most of his gets it.
+        let lacks = |node: NodeId| share(node).saturating_sub(kept(node));
+        let turn = able.get(usize::from(of.index) % able.len().max(1)).copied();
         open.sort_by_key(|node| {
-            let lacks = share(*node).saturating_sub(kept(*node));
-            (std::cmp::Reverse(lacks), kept(*node), self.core.rank(id, *node))
+            let is_its_turn = Some(*node) == turn && lacks(*node) > 0;
+            (!is_its_turn, std::cmp::Reverse(lacks(*node)), kept(*node), self.core.rank(id, *node))
         });
         open
     }

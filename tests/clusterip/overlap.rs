@@ -1,7 +1,7 @@
 //! Whether a bucket is ever kept by two nodes at once, as the kernels tell.
 //!
 //! Kernels cannot be read at one moment. So each is read in turn, again and again, and what a kernel keeps in two of its
-//! readings it kept between them: whoever keeps the same in a reading that lies between these two, keeps it at the same time.
+//! readings it kept between: whoever keeps the same in a reading that lies between these two, keeps it at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +11,8 @@ use systole::net::nft::{Batch, Family, Nftables};
 use systole::time::Span;
 
 use super::cluster::{Bucket, Cluster, kept_by};
+
+const BETWEEN: Span = Span::micros(500);
 
 /// What was kept at some moment between two.
 struct Reading {
@@ -68,6 +70,8 @@ fn look(mut kernels: Vec<(String, Nftables)>, stop: &Stop) -> Found {
             last.insert(node.clone(), reading);
         }
         found.rounds += 1;
+        // Whoever reads all the time keeps the daemons from writing.
+        clock::wait(BETWEEN);
     }
     found
 }

@@ -73,7 +73,7 @@ fn expected(shared: &Shared, held: &[u32], own: u16) -> BTreeSet<u16> {
     PORTS.filter(is_held).collect()
 }
 
-/// What a datagram in fragments is answered with has ports, and its question had none: so the source's bucket counts as well.
+/// What answers a datagram in fragments has ports, and the question had none: so the source's bucket counts as well.
 fn expected_answers(shared: &Shared, held: &[u32]) -> BTreeSet<u16> {
     match held.contains(&shared.bucket_of(far(shared.address), None)) {
         true => PORTS.collect(),

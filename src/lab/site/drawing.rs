@@ -179,9 +179,14 @@ impl<'a> Drawing<'a> {
 
     /// The service addresses, each in a network: its interface's, the one that it lies in, or one of its own.
     fn services(&mut self) -> Result<Vec<(usize, Placement)>, SiteError> {
-        let mut services = Vec::new();
+        let mut services: Vec<(usize, Placement)> = Vec::new();
         for placement in self.config.addresses() {
             let address = &placement.address;
+            // What all nodes share is there once, whatever the number of its buckets.
+            let is_known = |(_, known): &(usize, Placement)| known.address.address == address.address;
+            if address.shared.is_some() && services.iter().any(is_known) {
+                continue;
+            }
             let wanted = written(address.address, address.prefix);
             let is_in = |network: &Network| {
                 network.subnets.iter().any(|(subnet, _)| match wanted {

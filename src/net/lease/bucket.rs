@@ -56,7 +56,7 @@ impl Shared {
             (HashOf::Ports, Some((client, own))) => [client, own].into_iter().for_each(put),
         }
         // The kernel scales; it does not divide.
-        let scaled = u64::from(jenkins(&bytes, self.seed)) * u64::from(self.buckets) >> 32;
+        let scaled = (u64::from(jenkins(&bytes, self.seed)) * u64::from(self.buckets)) >> 32;
         u32::try_from(scaled).unwrap_or_default()
     }
 }
