@@ -303,6 +303,8 @@ pub enum Reason {
     },
     /// Among equals it owns the fewest groups.
     FewestGroups,
+    /// It lacks most of its share of the instances.
+    Share,
     /// An operator placed it there.
     Ordered,
     /// It goes where another group goes.

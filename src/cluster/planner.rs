@@ -518,6 +518,9 @@ impl<'a> Draft<'a> {
 
     fn why_best(&self, id: GroupId, group: &Group, owner: NodeId) -> Reason {
         let place = self.core.rank(id, owner).0;
+        if group.clone_of.is_some() {
+            return Reason::Share;
+        }
         if place >= group.prefer.len() {
             return Reason::FewestGroups;
         }

@@ -117,6 +117,7 @@ pub(super) fn reason(words: &Words<'_>, reason: Reason) -> Value {
             json!({"kind": "next-in-order", "passed": words.node(passed), "because": unable(words, because)})
         }
         Reason::FewestGroups => json!({"kind": "fewest-groups"}),
+        Reason::Share => json!({"kind": "share"}),
         Reason::Ordered => json!({"kind": "ordered"}),
         Reason::With(leader) => json!({"kind": "with", "group": words.group(leader)}),
         Reason::Apart(other) => json!({"kind": "apart", "group": words.group(other)}),

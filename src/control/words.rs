@@ -126,6 +126,7 @@ impl<'a> Words<'a> {
                 format!("that is the next in its order of preference, and {}", self.unable(passed, because))
             }
             Reason::FewestGroups => "that node owns the fewest groups".to_owned(),
+            Reason::Share => "that node has less than its share of the instances".to_owned(),
             Reason::Ordered => "an operator ordered it there".to_owned(),
             Reason::With(leader) => format!("it goes where {} goes", self.group(leader)),
             Reason::Apart(other) => format!("it keeps apart from {}", self.group(other)),
