@@ -189,7 +189,7 @@ fn bucket(family: Family, shared: &Shared, way: Way, hash: HashOf) -> Vec<Expres
 
 /// The two chains that keep or drop by bucket: first what every node must hear, then what has ports, then the rest.
 fn divide(batch: &mut Batch, family: Family, shared: &Shared) -> (String, String) {
-    use Expression::{Accept, Drop, In, Is, Load, LoadCarried, LoadEntry, LoadExit, MeantForUs};
+    use Expression::{Accept, Drop, In, Is, Load, LoadCarried, LoadEntry, LoadExit, MeantForUs, NotIn};
     let (to, from) = side_chains(shared.address);
     let (_, carried, incoming, outgoing) = ways(family);
     let icmp: &[u8] = if family == Family::Ip6 { &[ICMPV6] } else { &[ICMPV4] };
@@ -207,8 +207,9 @@ fn divide(batch: &mut Batch, family: Family, shared: &Shared) -> (String, String
     rule(&[&is_error, &[Accept]]);
     for (case, hash) in &cases {
         let bucket = bucket(family, shared, incoming, *hash);
+        // Most packets are another node's, so what is dropped is hashed once, and what is kept a second time.
+        rule(&[case, &bucket, &[NotIn(BUCKETS), In(DROPPED), Drop]]);
         rule(&[case, &bucket, &[In(BUCKETS), In(KEPT), MeantForUs, Accept]]);
-        rule(&[case, &bucket, &[In(DROPPED), Drop]]);
         rule(&[case, &[Drop]]);
     }
     batch.side_chain(family, &from);
