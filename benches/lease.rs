@@ -236,14 +236,27 @@ fn buckets() {
             lease.into_iter().for_each(|lease| lease.remove().unwrap());
         }
     }
-    println!(
-        "| rules | ns a packet, the way over the cable included | packets a second |\n| --- | --- | --- |"
-    );
+    let mut table = "| rules | ns a packet, the way over the cable included | packets a second |\n\
+                     | --- | --- | --- |\n"
+        .to_owned();
     for ((name, _), mut times) in kinds.into_iter().zip(times) {
         times.sort_by(f64::total_cmp);
         let median = times[ROUNDS / 2];
-        println!("| {name} | {median:.0} | {:.0} |", 1e9 / median);
+        table.push_str(&format!("| {name} | {median:.0} | {:.0} |\n", 1e9 / median));
     }
+    print!("{table}");
+    if std::env::args().any(|argument| argument == "--write-page") {
+        write_page(&table);
+    }
+}
+
+/// Puts the figures into the page that speaks of them, between its two marks.
+fn write_page(table: &str) {
+    let (page, [first, last]) = ("docs/clusterip.md", ["<!-- figures -->", "<!-- end of figures -->"]);
+    let text = std::fs::read_to_string(page).expect("it is run from the root of the repository");
+    let (before, rest) = text.split_once(first).expect("the page has a mark before the figures");
+    let (_, after) = rest.split_once(last).expect("the page has a mark behind the figures");
+    std::fs::write(page, format!("{before}{first}\n\n{table}\n{last}{after}")).unwrap();
 }
 
 /// Nanoseconds a packet. Who sends carries it all the way to the other's socket; that this is full soon changes nothing.

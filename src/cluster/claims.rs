@@ -128,6 +128,7 @@ impl Core {
         if misplaced
             || avoided
             || tenure.plan.is_full()
+            || self.has_its_most(group)
             || tenure.group.after.iter().any(|first| !self.is_served(*first))
         {
             return false;
@@ -137,6 +138,17 @@ impl Core {
             self.wake_in(left);
         }
         left == Span::ZERO
+    }
+
+    /// Whether this node has as many instances of a cloned group as it may have.
+    fn has_its_most(&self, group: GroupId) -> bool {
+        let instance = |group: &GroupId| self.config.groups.get(group)?.clone_of.as_ref();
+        let Some((of, most)) = instance(&group).and_then(|of| Some((of.group, of.most?))) else {
+            return false;
+        };
+        let claimed = self.groups.iter().filter(|(_, tenure)| tenure.claim().is_some());
+        let same = claimed.filter(|(group, _)| instance(group).is_some_and(|other| other.group == of));
+        same.count() >= usize::from(most)
     }
 
     /// Notes when another's claim or grant of a group was last seen.
@@ -161,7 +173,8 @@ impl Core {
         }
         let Some(tenure) = self.groups.get(&group) else { return };
         let State::Claiming { epoch, since, regardless, outranked } = tenure.state else { return };
-        let planned_away = !regardless && tenure.plan.owner.is_some_and(|owner| owner != self.me);
+        let planned_away =
+            !regardless && tenure.plan.owner.is_some_and(|owner| owner != self.me) || tenure.plan.is_full();
         let unwanted = tenure.outdated || self.leaving() || self.orders.is_left_alone(group);
         if planned_away {
             return self.withdraw(group, WithdrawReason::PlanChanged, fx);

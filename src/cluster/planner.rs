@@ -565,6 +565,11 @@ impl<'a> Draft<'a> {
         let full = able.iter().filter(|node| planned(**node) > share(**node)).count();
         let quota = |node: NodeId| (share(node) + usize::from(full < over)).min(most);
         let stays = |node: NodeId| !group.failback && planned(node) < most;
+        if let Some(placed) = self.core.orders.placed(id).filter(|placed| able.contains(placed))
+            && (Some(placed) == holder || kept(placed) < most)
+        {
+            return vec![placed];
+        }
         if let Some(holder) = holder.filter(|holder| able.contains(holder))
             && (stays(holder) || planned(holder) < quota(holder))
         {
@@ -572,8 +577,11 @@ impl<'a> Draft<'a> {
         }
         let mut open: Vec<NodeId> = able.iter().copied().filter(|node| kept(*node) < quota(*node)).collect();
         if open.is_empty() {
-            // What is held further down has to go on from where it is, to make room for this.
-            open = able.iter().copied().filter(|node| planned(*node) < quota(*node)).collect();
+            // Rather uneven than not at all; nothing that runs makes room for what does not.
+            if let Some(holder) = holder.filter(|holder| able.contains(holder) && kept(*holder) <= most) {
+                return vec![holder];
+            }
+            open = able.iter().copied().filter(|node| kept(*node) < most).collect();
         }
         // Each instance has a node of its own in turn, so that those that are planned before it do not shift it; where that
         // node has its share, who lacks most of his gets it.

@@ -585,6 +585,27 @@ fn instances_follow_weights_and_limits_whatever_else_the_nodes_own() {
 }
 
 #[test]
+fn what_no_node_may_have_more_of_displaces_nothing_that_runs() {
+    let limited = |group: Group| {
+        let clone_of = group.clone_of.clone().map(|of| Instance { most: Some(5), ..of });
+        Group { clone_of, ..group }
+    };
+    let mut lab = settled(clones(12).into_iter().map(limited));
+    let before: Vec<_> = (0..12).map(|index| lab.holder(&format!("web:{index}"))).collect();
+    let moves = lab.moves();
+    lab.crash("lb2");
+    lab.run_for(Span::seconds(20));
+    assert_eq!(spread(&lab, 12), [("lb0".to_owned(), 5), ("lb1".to_owned(), 5)].into());
+    assert_eq!(lab.moves() - moves, 2, "two are taken over, two nobody may have, and nothing else moves");
+    for (index, before) in before.iter().enumerate().filter(|(_, node)| node.as_deref() != Some("lb2")) {
+        assert_eq!(lab.holder(&format!("web:{index}")), *before, "web:{index}");
+    }
+    lab.boot(NodeId::of("lb2"), 2);
+    lab.run_for(Span::seconds(5));
+    assert_eq!(spread(&lab, 12).values().sum::<usize>(), 12);
+}
+
+#[test]
 fn a_group_goes_where_its_leader_goes_and_starts_after_what_it_waits_for() {
     let follows = Group { with: Some(WEB), ..group("follows", &["lb2"]) };
     let waits = Group { after: vec![GroupId::of("follows")], ..group("waits", &["lb1"]) };

@@ -170,7 +170,6 @@ impl Addresses {
     /// Runs until it is told to stop.
     pub(super) fn run(mut self) {
         self.look_at_links();
-        self.listen();
         while !self.stopped || !self.flush() {
             self.wait();
             for order in self.inbox.take() {
@@ -197,8 +196,9 @@ impl Addresses {
             }
             self.announce_due(now);
         }
-        // The kernel takes its time for either, so both at once.
+        // The kernel takes its time for each, so all at once.
         super::drop_aside(self.ears);
+        super::drop_aside(self.answerer);
         if let Some((lease, _)) = self.lease {
             // The tables go with the daemon; an error here leaves rules that let nothing through, and the next start mends.
             let _ = lease.remove();
@@ -411,6 +411,15 @@ impl Addresses {
                 self.to_desk.keep(Said::Alarm(failure.to_string()));
             }
         }
+        self.answer();
+        let spent = self.ears.take_spent();
+        if !spent.is_empty() {
+            self.to_desk.keep(Said::Close(spent));
+        }
+    }
+
+    /// For what every node has: also on interfaces that have come or changed since it was started here.
+    fn answer(&mut self) {
         let shared: Vec<_> = self
             .services
             .values()
@@ -418,10 +427,6 @@ impl Addresses {
             .collect();
         for failure in self.answerer.hold(&shared) {
             self.to_desk.keep(Said::Alarm(failure.to_string()));
-        }
-        let spent = self.ears.take_spent();
-        if !spent.is_empty() {
-            self.to_desk.keep(Said::Close(spent));
         }
     }
 
@@ -534,6 +539,11 @@ impl Addresses {
             self.announcer.prepare(&interface);
             self.note_service(id, Some(Service { interface, carrier: link.carrier, gateways }));
         }
+        // Only now all of them are known.
+        self.answer();
+        for failure in self.answerer.mend() {
+            self.to_desk.keep(Said::Alarm(failure.to_string()));
+        }
         // A takeover has no time for it.
         self.vips.look_ahead(&self.config);
     }
@@ -569,7 +579,6 @@ impl Addresses {
         }
         self.to_beats.keep(Told::Service(id, service));
         self.to_beats.keep(Told::Input(Input::Carrier { interface: id, up }));
-        self.listen();
         if came_back {
             // Switches have forgotten, and a link that was down has lost its addresses of IPv6.
             let here: Vec<GroupId> = self.raised.keys().copied().collect();
@@ -623,7 +632,6 @@ impl Addresses {
         self.config = config;
         self.vips.forget_ahead();
         self.look_at_links();
-        self.listen();
         if let Err(error) = self.install() {
             self.to_desk
                 .keep(Said::Alarm(format!("the rules of the new configuration are not in force: {error}")));

@@ -270,10 +270,12 @@ impl Vips {
         mac: Mac,
         known: &mut Known,
     ) -> Result<Placed, VipError> {
-        let name = match &wanted.interface {
-            Some(name) => name.clone(),
-            None => {
-                let (index, _) = self.network_around(wanted.address, known)?;
+        let standing = self.here.values().flatten().find(|placed| placed.address.address == wanted.address);
+        let name = match (&wanted.interface, standing) {
+            (Some(name), _) => name.clone(),
+            (None, Some(standing)) => standing.interface.name.to_string(),
+            (None, None) => {
+                let (index, _) = self.network_of(wanted.address, known)?;
                 self.route.link_at(index)?.name
             }
         };
@@ -325,7 +327,10 @@ impl Vips {
         let standing = known.standing(&mut self.route)?;
         let networks = standing.iter().filter(|there| there.prefix < whole);
         let found = networks.filter(|there| in_network(address, there.address, there.prefix));
-        let nearest = found.max_by_key(|there| there.prefix).ok_or(VipError::NoNetwork(address))?;
+        // Of equals the one that the route has: the first.
+        let nearest = found
+            .max_by_key(|there| (there.prefix, std::cmp::Reverse(there.index)))
+            .ok_or(VipError::NoNetwork(address))?;
         Ok((nearest.index, Some(nearest.prefix)))
     }
 

@@ -62,33 +62,45 @@ impl Answerer {
     }
 
     /// The shared addresses that this node has, by interface, instead of those named before: it answers for these, and takes
-    /// the frames that come to their groups. The latter goes on when this process dies. What failed is tried again with the
-    /// next call, and does not keep the rest from being done.
+    /// the frames that come to their groups. The latter goes on when this process dies. What fails keeps nothing else from
+    /// being done, and is tried again by [`mend`](Self::mend).
+    ///
+    /// Nothing is closed here: to close a packet socket takes the kernel milliseconds.
     pub fn hold(&mut self, all: &[(Interface, BTreeSet<(IpAddr, Mac)>)]) -> Vec<Failure> {
-        let mut failures = Vec::new();
-        let named = |index: &u32| all.iter().any(|(interface, _)| interface.index == *index);
-        let gone: Vec<u32> = self.mouths.keys().copied().filter(|index| !named(index)).collect();
-        for mut mouth in gone.into_iter().filter_map(|index| self.mouths.remove(&index)) {
-            mouth.change(BTreeMap::new(), &self.epoll);
-        }
+        let mut wanted: BTreeMap<u32, (&Interface, BTreeMap<IpAddr, Mac>)> = BTreeMap::new();
         for (interface, shared) in all {
-            let shared: BTreeMap<IpAddr, Mac> = shared.iter().copied().collect();
-            let known = self.mouths.get(&interface.index);
-            let as_wanted = |known: &Mouth| {
-                known.error.is_none() && known.interface == *interface && known.shared == shared
-            };
-            if known.map_or(shared.is_empty(), as_wanted) {
+            let (_, known) = wanted.entry(interface.index).or_insert((interface, BTreeMap::new()));
+            known.extend(shared.iter().copied());
+        }
+        for (index, mouth) in &mut self.mouths {
+            if !wanted.contains_key(index) && !mouth.shared.is_empty() {
+                mouth.change(BTreeMap::new(), &self.epoll);
+            }
+        }
+        let mut failures = Vec::new();
+        for (index, (interface, shared)) in wanted {
+            if !self.mouths.contains_key(&index) && shared.is_empty() {
                 continue;
             }
-            let mut mouth =
-                self.mouths.remove(&interface.index).unwrap_or_else(|| Mouth::new(interface.clone()));
+            let mouth = self.mouths.entry(index).or_insert_with(|| Mouth::new(interface.clone()));
+            let is_renamed = mouth.interface.name != interface.name;
             mouth.interface = interface.clone();
-            mouth.change(shared, &self.epoll);
-            if let Some(error) = &mouth.error {
-                failures.push(Failure { interface: Arc::clone(&interface.name), error: error.clone() });
+            if mouth.shared != shared || is_renamed {
+                mouth.change(shared, &self.epoll);
+                failures.extend(mouth.failure());
             }
-            if !mouth.shared.is_empty() {
-                self.mouths.insert(interface.index, mouth);
+        }
+        failures
+    }
+
+    /// Tries again what failed; says what fails otherwise than before.
+    pub fn mend(&mut self) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        for mouth in self.mouths.values_mut().filter(|mouth| mouth.error.is_some()) {
+            let before = mouth.error.clone();
+            mouth.change(mouth.shared.clone(), &self.epoll);
+            if mouth.error != before {
+                failures.extend(mouth.failure());
             }
         }
         failures
@@ -147,6 +159,12 @@ impl Mouth {
         self.error = failed.map(|error| error.to_string());
     }
 
+    fn failure(&self) -> Option<Failure> {
+        let failure =
+            |error: &String| Failure { interface: Arc::clone(&self.interface.name), error: error.clone() };
+        self.error.as_ref().map(failure)
+    }
+
     /// Hears questions for the addresses of one family, and for no others.
     fn listen(&mut self, is_v6: bool, epoll: &Epoll) -> io::Result<()> {
         let of_family = self.shared.keys().filter(|address| address.is_ipv6() == is_v6);
@@ -156,8 +174,9 @@ impl Mouth {
         } else {
             (&mut self.arp, frame::ETHERTYPE_ARP, filter::arp_questions(&targets))
         };
-        // Closed, it leaves the epoll; and one that keeps its old filter would be deaf.
-        *place = None;
+        if let Some(socket) = place {
+            return sys::attach_filter(socket.as_fd(), &filter);
+        }
         if targets.is_empty() {
             return Ok(());
         }

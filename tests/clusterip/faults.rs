@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
-use systole::lab::clock;
+use systole::lab::{BadCable, Fault, clock};
 use systole::time::Span;
 
 use super::cluster::{Bucket, CLIENT, CROSS, Cluster, DEADTIME, LAN, address, client};
@@ -188,49 +188,69 @@ pub(crate) fn a_reload_divides_anew() {
     }
 }
 
-pub(crate) fn no_bucket_is_kept_twice() {
-    let nodes = ["lb0", "lb1", "lb2"];
-    let mut cluster = Cluster::start(3, "");
+pub(crate) fn no_bucket_is_kept_twice(count: usize) {
+    let mut cluster = Cluster::start(count, "");
+    let nodes = cluster.nodes.clone();
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
     cluster.settle(&nodes);
     let watch = watch(&cluster);
-    for (what, others) in [("lb0", ["lb1", "lb2"]), ("lb2", ["lb0", "lb1"])] {
-        let all = cluster.all().len();
-        let spread = |cluster: &mut Cluster| {
-            let kept = cluster.kept();
-            others.iter().map(|node| kept[*node].len()).sum::<usize>() == all && kept[what].is_empty()
-        };
-        cluster.lab.cut(what, LAN).unwrap();
-        cluster.lab.cut(what, CROSS).unwrap();
-        cluster.wait_until("the majority keeps all", spread);
-        cluster.lab.plug(what, LAN).unwrap();
-        cluster.lab.plug(what, CROSS).unwrap();
-        cluster.settle(&nodes);
+    let (first, last) = (nodes[0], nodes[count - 1]);
+    for node in [first, last] {
+        for both in [false, true] {
+            cluster.lab.cut(node, LAN).unwrap();
+            if both {
+                cluster.lab.cut(node, CROSS).unwrap();
+                let others = nodes.iter().copied().filter(|other| *other != node);
+                cluster.settle(&others.collect::<Vec<_>>());
+            }
+            pass(&mut cluster, DEADTIME * 2);
+            whole_again(&mut cluster, node, &nodes);
+        }
+        // Deaf, and then mute.
+        let lost = Fault { loss_percent: 100, delay: Span::ZERO };
+        let well = Fault { loss_percent: 0, delay: Span::ZERO };
+        for bad in [BadCable { out: well, into: lost }, BadCable { out: lost, into: well }] {
+            cluster.lab.spoil(node, LAN, bad).unwrap();
+            cluster.lab.spoil(node, CROSS, bad).unwrap();
+            pass(&mut cluster, DEADTIME * 3);
+            whole_again(&mut cluster, node, &nodes);
+        }
         for length in [DEADTIME / 2, DEADTIME * 2] {
-            cluster.lab.machine_mut(what).unwrap().signal_all(Signal::SIGSTOP).unwrap();
-            let until = clock::now() + length;
-            cluster.wait_until("time passes", |_| clock::now() >= until);
-            cluster.lab.machine_mut(what).unwrap().signal_all(Signal::SIGCONT).unwrap();
+            cluster.lab.machine_mut(node).unwrap().signal_all(Signal::SIGSTOP).unwrap();
+            pass(&mut cluster, length);
+            cluster.lab.machine_mut(node).unwrap().signal_all(Signal::SIGCONT).unwrap();
             cluster.settle(&nodes);
         }
-        cluster.lab.pull(what, LAN).unwrap();
-        let until = clock::now() + DEADTIME * 2;
-        cluster.wait_until("time passes", |_| clock::now() >= until);
-        cluster.lab.plug(what, LAN).unwrap();
-        cluster.settle(&nodes);
-        cluster.lab.machine_mut(what).unwrap().kill().unwrap();
-        cluster.boot(what);
+        cluster.lab.pull(node, LAN).unwrap();
+        pass(&mut cluster, DEADTIME * 2);
+        whole_again(&mut cluster, node, &nodes);
+        cluster.lab.machine_mut(node).unwrap().kill().unwrap();
+        cluster.boot(node);
         cluster.settle(&nodes);
     }
     // Everybody alone: nobody keeps anything.
-    for node in nodes {
+    for node in &nodes {
         cluster.lab.cut(node, LAN).unwrap();
         cluster.lab.cut(node, CROSS).unwrap();
     }
     cluster.wait_until("nobody keeps anything", |cluster| cluster.kept().values().all(BTreeSet::is_empty));
-    for node in nodes {
-        cluster.lab.plug(node, LAN).unwrap();
-        cluster.lab.plug(node, CROSS).unwrap();
+    for node in &nodes {
+        whole_again(&mut cluster, node, &[]);
     }
     cluster.settle(&nodes);
     assert_none_twice(&watch.finish().unwrap());
+}
+
+fn pass(cluster: &mut Cluster, length: Span) {
+    let until = clock::now() + length;
+    cluster.wait_until("time passes", |_| clock::now() >= until);
+}
+
+/// Mends both cables of a node, and waits until all is shared out among these; among none: does not wait.
+fn whole_again(cluster: &mut Cluster, node: &str, among: &[&str]) {
+    cluster.lab.plug(node, LAN).unwrap();
+    cluster.lab.plug(node, CROSS).unwrap();
+    if !among.is_empty() {
+        cluster.settle(among);
+    }
 }

@@ -33,7 +33,8 @@ const TESTS: &[Test] = &[
     ("a_node_that_goes_and_comes_back_disturbs_no_other", faults::a_node_goes_and_comes_back),
     ("daemons_that_are_started_again_answer", faults::daemons_that_are_started_again_answer),
     ("a_reload_divides_anew", faults::a_reload_divides_anew),
-    ("no_bucket_is_kept_twice_in_any_partition_and_pause", faults::no_bucket_is_kept_twice),
+    ("two_nodes_keep_no_bucket_twice_in_any_partition_and_pause", || faults::no_bucket_is_kept_twice(2)),
+    ("three_nodes_keep_no_bucket_twice_in_any_partition_and_pause", || faults::no_bucket_is_kept_twice(3)),
     ("whoever_looks_for_a_bucket_kept_twice_finds_it", overlap::a_bucket_kept_twice_is_found),
 ];
 
