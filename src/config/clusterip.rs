@@ -101,8 +101,7 @@ pub(crate) fn addresses(
     Ok(found)
 }
 
-/// A group of Ethernet that shows its address, and that is of no protocol: a switch that watches who joins which group of IP
-/// lets it through to all.
+/// A group of Ethernet that shows its address, and is no protocol's: of those of IP a switch may watch who joins them.
 fn group_of(address: &ServiceAddress) -> [u8; 6] {
     match address.address {
         IpAddr::V4(four) => {
