@@ -173,9 +173,9 @@ impl Core {
         }
         let Some(tenure) = self.groups.get(&group) else { return };
         let State::Claiming { epoch, since, regardless, outranked } = tenure.state else { return };
-        let planned_away =
-            !regardless && tenure.plan.owner.is_some_and(|owner| owner != self.me) || tenure.plan.is_full();
-        let unwanted = tenure.outdated || self.leaving() || self.orders.is_left_alone(group);
+        let planned_away = !regardless && tenure.plan.owner.is_some_and(|owner| owner != self.me);
+        let unwanted =
+            tenure.outdated || self.leaving() || self.orders.is_left_alone(group) || tenure.plan.is_full();
         if planned_away {
             return self.withdraw(group, WithdrawReason::PlanChanged, fx);
         }

@@ -360,7 +360,8 @@ pub enum WithdrawReason {
     Yields(NodeId),
     /// The plan has another owner now.
     PlanChanged,
-    /// It must not be here now: it is left alone, or has changed, this daemon stops, or no watchdog counts.
+    /// It must not be here now: it is left alone, or has changed, this daemon stops, no watchdog counts, or this node has
+    /// enough of its instances.
     NotHere,
     /// No majority is up any more.
     NoMajority,

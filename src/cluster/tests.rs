@@ -9,6 +9,8 @@ use crate::beat::Phase;
 use crate::config::*;
 use crate::types::{InterfaceId, LinkId};
 
+mod instances;
+
 /// The way from node to node.
 const WAY: Span = Span::micros(300);
 
@@ -244,25 +246,6 @@ fn three(groups: impl IntoIterator<Item = Group>) -> Config {
         tracks: Vec::new(),
         respawns: Vec::new(),
     }
-}
-
-fn instance(index: usize, count: usize) -> Instance {
-    let number = |number: usize| u16::try_from(number).expect("there are few");
-    Instance::new(GroupId::of("web"), number(index), number(count))
-}
-
-fn clones(count: usize) -> Vec<Group> {
-    let instance =
-        |index| Group { clone_of: Some(instance(index, count)), ..group(&format!("web:{index}"), &[]) };
-    (0..count).map(instance).collect()
-}
-
-fn spread(lab: &Lab, count: usize) -> BTreeMap<String, usize> {
-    let mut spread = BTreeMap::new();
-    for holder in (0..count).filter_map(|index| lab.holder(&format!("web:{index}"))) {
-        *spread.entry(holder).or_default() += 1;
-    }
-    spread
 }
 
 fn settled(groups: impl IntoIterator<Item = Group>) -> Lab {
@@ -543,66 +526,6 @@ fn groups_that_keep_apart_share_a_node_only_while_there_is_no_other() {
         *node == NodeId::of("lb0") && matches!(event, Event::Planned { because: why, .. } if *why == because)
     };
     assert!(lab.events.iter().any(told), "and says why");
-}
-
-#[test]
-fn clones_spread_evenly_and_the_death_of_a_node_moves_only_its_own() {
-    let mut lab = settled(clones(6));
-    let even = |count: usize| ["lb0", "lb1", "lb2"].map(|node| (node.to_owned(), count)).into();
-    assert_eq!(spread(&lab, 6), even(2));
-    let moves = lab.moves();
-    lab.crash("lb2");
-    lab.run_for(Span::seconds(3));
-    assert_eq!(spread(&lab, 6), [("lb0".to_owned(), 3), ("lb1".to_owned(), 3)].into());
-    assert_eq!(lab.moves() - moves, 2);
-    lab.boot(NodeId::of("lb2"), 2);
-    lab.run_for(Span::seconds(5));
-    assert_eq!(spread(&lab, 6), even(2));
-    assert_eq!(lab.moves() - moves, 4);
-}
-
-#[test]
-fn instances_follow_weights_and_limits_whatever_else_the_nodes_own() {
-    let weighted = |of: Instance| Instance { weights: [(NodeId::of("lb0"), 2)].into(), most: Some(6), ..of };
-    let clones = clones(12).into_iter().map(|group| {
-        let clone_of = group.clone_of.clone().map(weighted);
-        Group { clone_of, ..group }
-    });
-    let others = (0..5).map(|number| group(&format!("mail{number}"), &["lb0"]));
-    let mut lab = settled(clones.chain(others));
-    let of = |lab: &Lab, node: &str| spread(lab, 12).get(node).copied().unwrap_or_default();
-    assert_eq!(["lb0", "lb1", "lb2"].map(|node| of(&lab, node)), [6, 3, 3]);
-    let before: Vec<_> = (0..12).map(|index| lab.holder(&format!("web:{index}"))).collect();
-    lab.crash("lb2");
-    lab.run_for(Span::seconds(20));
-    assert_eq!(["lb0", "lb1"].map(|node| of(&lab, node)), [6, 6]);
-    for (index, before) in before.iter().enumerate().filter(|(_, node)| node.as_deref() != Some("lb2")) {
-        assert_eq!(lab.holder(&format!("web:{index}")), *before, "web:{index} has moved");
-    }
-    lab.crash("lb1");
-    lab.run_for(Span::seconds(20));
-    assert_eq!(spread(&lab, 12), BTreeMap::new(), "one of three has no majority");
-}
-
-#[test]
-fn what_no_node_may_have_more_of_displaces_nothing_that_runs() {
-    let limited = |group: Group| {
-        let clone_of = group.clone_of.clone().map(|of| Instance { most: Some(5), ..of });
-        Group { clone_of, ..group }
-    };
-    let mut lab = settled(clones(12).into_iter().map(limited));
-    let before: Vec<_> = (0..12).map(|index| lab.holder(&format!("web:{index}"))).collect();
-    let moves = lab.moves();
-    lab.crash("lb2");
-    lab.run_for(Span::seconds(20));
-    assert_eq!(spread(&lab, 12), [("lb0".to_owned(), 5), ("lb1".to_owned(), 5)].into());
-    assert_eq!(lab.moves() - moves, 2, "two are taken over, two nobody may have, and nothing else moves");
-    for (index, before) in before.iter().enumerate().filter(|(_, node)| node.as_deref() != Some("lb2")) {
-        assert_eq!(lab.holder(&format!("web:{index}")), *before, "web:{index}");
-    }
-    lab.boot(NodeId::of("lb2"), 2);
-    lab.run_for(Span::seconds(5));
-    assert_eq!(spread(&lab, 12).values().sum::<usize>(), 12);
 }
 
 #[test]

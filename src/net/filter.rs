@@ -18,6 +18,17 @@ const RETURN: u16 = 0x06;
 const DROP: Instruction = (RETURN, 0, 0, 0);
 const PASS: Instruction = (RETURN, 0, 0, 0xffff);
 
+/// The kind of a message of ICMPv6 is loaded, if a neighbour has sent it.
+const KIND_OF_A_NEIGHBOUR: [Instruction; 7] = [
+    (BYTE, 0, 0, 20),
+    (EQUAL, 1, 0, 58),
+    DROP,
+    (BYTE, 0, 0, 21),
+    (EQUAL, 1, 0, HOP_LIMIT as u32),
+    DROP,
+    (BYTE, 0, 0, 54),
+];
+
 /// A longer list is not looked through for every frame: then everybody passes.
 const MOST: usize = 64;
 
@@ -37,14 +48,7 @@ pub(super) fn arp(speakers: &[u32]) -> Vec<Instruction> {
 /// Advertisements of addresses that end so, and solicitations from one; from a neighbour, and without headers in
 /// between.
 pub(super) fn neighbours(speakers: &[u32]) -> Vec<Instruction> {
-    let neighbour = [
-        (BYTE, 0, 0, 20),
-        (EQUAL, 1, 0, 58),
-        DROP,
-        (BYTE, 0, 0, 21),
-        (EQUAL, 1, 0, u32::from(HOP_LIMIT)),
-        DROP,
-        (BYTE, 0, 0, 54),
+    let kinds = [
         (EQUAL, 4, 0, u32::from(ADVERTISEMENT)),
         (EQUAL, 1, 0, u32::from(SOLICITATION)),
         DROP,
@@ -52,7 +56,7 @@ pub(super) fn neighbours(speakers: &[u32]) -> Vec<Instruction> {
         (SKIP, 0, 0, 1),
         (WORD, 0, 0, 74),
     ];
-    neighbour.into_iter().chain(one_of(speakers)).collect()
+    KIND_OF_A_NEIGHBOUR.into_iter().chain(kinds).chain(one_of(speakers)).collect()
 }
 
 /// Our own pings, answered.
@@ -87,19 +91,8 @@ pub(super) fn arp_questions(targets: &[u32]) -> Vec<Instruction> {
 
 /// Solicitations of addresses that end so; from a neighbour, and without headers in between.
 pub(super) fn solicitations(targets: &[u32]) -> Vec<Instruction> {
-    let solicitation = [
-        (BYTE, 0, 0, 20),
-        (EQUAL, 1, 0, 58),
-        DROP,
-        (BYTE, 0, 0, 21),
-        (EQUAL, 1, 0, u32::from(HOP_LIMIT)),
-        DROP,
-        (BYTE, 0, 0, 54),
-        (EQUAL, 1, 0, u32::from(SOLICITATION)),
-        DROP,
-        (WORD, 0, 0, 74),
-    ];
-    solicitation.into_iter().chain(one_of(targets)).collect()
+    let kind = [(EQUAL, 1, 0, u32::from(SOLICITATION)), DROP, (WORD, 0, 0, 74)];
+    KIND_OF_A_NEIGHBOUR.into_iter().chain(kind).chain(one_of(targets)).collect()
 }
 
 /// The end of an address, which a filter compares.
