@@ -572,6 +572,7 @@ fn config(nodes: usize, groups: usize) -> Config {
         notify: None,
         tracks: Vec::new(),
         respawns: Vec::new(),
+        services: BTreeMap::new(),
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`cluster`] | the pure core: liveness, leases, evidence, planner, groups, journal |
 //! | [`net`] | the kernel's network: sockets, netlink, frames, the lease in nftables |
 //! | [`agents`] | resource agents: which program a name means, how it is asked, what its answer means |
+//! | [`director`] | real servers: checks, pools, balancers |
 //! | [`control`] | the socket over which the commands ask the daemon, and the words it answers in |
 //! | [`daemon`] | the loop: the only clock; feeds the core and carries out its effects |
 //! | [`lab`] | a cluster on this one machine, in namespaces: cables to pull, daemons to kill, a client that measures |
@@ -25,6 +26,7 @@ pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod director;
 pub mod lab;
 pub mod net;
 pub mod rng;

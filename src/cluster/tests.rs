@@ -245,6 +245,7 @@ fn three(groups: impl IntoIterator<Item = Group>) -> Config {
         notify: None,
         tracks: Vec::new(),
         respawns: Vec::new(),
+        services: BTreeMap::new(),
     }
 }
 

@@ -29,6 +29,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("notify", &["notify"]),
     ("track", &["tracks"]),
     ("respawn", &["respawns"]),
+    ("service", &["services"]),
 ];
 
 impl Config {

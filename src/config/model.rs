@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::director::Services;
 use crate::time::Span;
 use crate::types::{GroupId, InterfaceId, NodeId};
 
@@ -47,6 +48,9 @@ pub struct Config {
     /// What is kept running beside the daemon, in the order of the file. Left out of the JSON where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub respawns: Vec<Respawn>,
+    /// Services that the director watches over, by name. Left out of the JSON where there is none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: Services,
 }
 
 /// Something that a node must have, beside the network, to be fit.

@@ -149,6 +149,7 @@ fn config(names: &[&str], arbiters: &[&str], change: impl FnOnce(&mut Config)) -
         notify: None,
         tracks: Vec::new(),
         respawns: Vec::new(),
+        services: BTreeMap::new(),
     };
     change(&mut config);
     config

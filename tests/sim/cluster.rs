@@ -150,6 +150,7 @@ pub(crate) fn draw_config(shape: &Shape, rng: &mut Rng) -> Config {
         notify: None,
         tracks: Vec::new(),
         respawns: Vec::new(),
+        services: BTreeMap::new(),
     };
     for place in 0..shape.groups {
         draw_group(&mut config, shape, place, rng);

@@ -66,6 +66,7 @@ pub(super) fn assemble(draft: &Draft) -> Config {
         notify: draft.notify.as_ref().and_then(notify::resolve),
         tracks: draft.tracks.iter().filter_map(|one| track::resolve(draft, one)).collect(),
         respawns: draft.respawns.iter().filter_map(respawn::resolve).collect(),
+        services: BTreeMap::new(),
     };
     config.fill_in_interfaces();
     config

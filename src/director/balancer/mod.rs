@@ -1,0 +1,21 @@
+//! Balancers: what divides the connections. One file each, and each of them does the same two things.
+//!
+//! A balancer decides nothing. It may block, and has a thread of its own.
+
+use crate::director::table::{Table, Tables};
+
+/// What divides the connections.
+pub trait Balance: Send {
+    /// Reads what is there, and makes it what is wanted, by the least changes. What is there and was not made here is left
+    /// alone, unless a service of ours claims its place. Told is what differed although it had been made so: somebody else
+    /// has changed it, and it is mended now.
+    fn settle(&mut self, wanted: &Tables) -> Result<Vec<String>, BalancerError>;
+
+    /// One service is wanted otherwise; all else is as it was settled last.
+    fn change(&mut self, name: &str, wanted: &Table) -> Result<(), BalancerError>;
+}
+
+/// Why a balancer is not as it should be, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BalancerError(pub String);

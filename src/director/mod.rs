@@ -1,0 +1,17 @@
+//! The director: watches the real servers of each service, and steers what divides the connections among them.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `check/` | one file a kind of check: what is said, what is heard, and what that means |
+//! | `pool.rs` | **decides**: who is well, who is wanted in the table, and why; pure |
+//! | `table.rs` | what a balancer shall have |
+//! | `balancer/` | one file a balancer: reads what is there, and makes it what is wanted |
+//!
+//! A check is known by what it checks, and services share it. Nothing here waits for anything else: a server that hangs, and
+//! a balancer that does, hold up nobody but themselves. What a server sends is a stranger's bytes: bounded, and never trusted.
+//!
+//! It runs in a process of its own: whatever a server sends can harm no beat.
+
+pub mod balancer;
+pub mod check;
+pub mod table;
