@@ -1,6 +1,8 @@
 //! What a valid configuration says of services: an address that clients know, the real servers behind it, and how it is
 //! found out which of them are well.
 
+pub(crate) mod draft;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -92,6 +94,18 @@ pub enum Balancer {
     },
     /// A program that is told of each change.
     Program(PathBuf),
+}
+
+impl Balancer {
+    /// As the configuration writes it.
+    pub fn word(&self) -> String {
+        match self {
+            Self::Ipvs => "ipvs".to_owned(),
+            Self::Nftables => "nftables".to_owned(),
+            Self::Haproxy { .. } => "haproxy".to_owned(),
+            Self::Program(path) => path.display().to_string(),
+        }
+    }
 }
 
 /// How a server is chosen.
@@ -231,6 +245,26 @@ pub enum CheckKind {
         /// It also ends with 2 to 255, two more than the weight that the server shall have.
         weighs: bool,
     },
+}
+
+impl CheckKind {
+    /// As the configuration writes it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls(_) => "tls",
+            Self::Http { tls: None, .. } => "http",
+            Self::Http { tls: Some(_), .. } => "https",
+            Self::Talk { .. } => "talk",
+            Self::Udp { .. } => "udp",
+            Self::Ping => "ping",
+            Self::Dns { .. } => "dns",
+            Self::Smtp { .. } => "smtp",
+            Self::Mysql => "mysql",
+            Self::Postgresql => "postgresql",
+            Self::Program { .. } => "program",
+        }
+    }
 }
 
 /// A page that is asked for.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::diagnostic::Place;
+use super::director::draft::DraftService;
 use super::model::{Enforcement, Monitor, Promise, Reach, TiebreakMethod};
 use crate::time::Span;
 
@@ -49,6 +50,7 @@ pub(crate) struct Draft {
     pub(crate) notify: Option<DraftNotify>,
     pub(crate) tracks: Vec<DraftTrack>,
     pub(crate) respawns: Vec<DraftRespawn>,
+    pub(crate) services: Vec<DraftService>,
     pub(crate) lost: Lost,
 }
 
@@ -80,6 +82,7 @@ impl Draft {
             notify: None,
             tracks: Vec::new(),
             respawns: Vec::new(),
+            services: Vec::new(),
             lost: Lost::default(),
         }
     }

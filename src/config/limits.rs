@@ -28,6 +28,27 @@ pub const PING_TARGETS: usize = 64;
 /// Fences.
 pub const FENCES: usize = 64;
 
+/// Services that the director watches over.
+pub const SERVICES: usize = 4_096;
+
+/// Servers of all services together: each has checks of its own, and each check a socket while it is under way.
+pub const SERVERS: usize = 32_768;
+
+/// Checks of one server.
+pub const CHECKS: usize = 16;
+
+/// Between two checks, at the least: more often, and the checks would be the load.
+pub const CHECK_EVERY_LEAST: Span = Span::millis(100);
+
+/// The weight of a server: what IPVS' tools take.
+pub const SERVER_WEIGHT: u32 = 65_535;
+
+/// The weights of all servers of a service together: what fits into the arithmetic of every balancer.
+pub const WEIGHT_OF_ALL: u32 = 1 << 30;
+
+/// What a check sends, and what it looks for, in bytes: a page of text.
+pub const CHECK_BYTES: usize = 4_096;
+
 /// What is tracked: each is looked at every second or so.
 pub const TRACKS: usize = 64;
 

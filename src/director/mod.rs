@@ -14,4 +14,5 @@
 
 pub mod balancer;
 pub mod check;
+pub mod pool;
 pub mod table;

@@ -7,6 +7,7 @@ use super::groups::instance_names;
 use super::resources::resource_names;
 use super::{notify, respawn, safety, timing, track};
 use crate::config::clusterip;
+use crate::config::director::Services;
 use crate::config::draft::{Draft, DraftCast, DraftGroup, DraftLink, DraftMonitor, DraftResource, Name};
 use crate::config::model::{
     Cast, Config, Fence, Group, Instance, Link, Node, Promise, Reach, Resource, Tiebreak, VotersBefore,
@@ -22,7 +23,7 @@ const CLUSTER: &str = "systole";
 /// failure elsewhere in the same night still finds it back.
 const FAILURE_WINDOW: Span = Span::seconds(10 * 60);
 
-pub(super) fn assemble(draft: &Draft) -> Config {
+pub(super) fn assemble(draft: &Draft, services: Services) -> Config {
     let timing = timing::resolve(&draft.timing);
     let mut config = Config {
         cluster: draft.cluster.as_ref().map_or(CLUSTER, |name| name.value.as_str()).to_owned(),
@@ -66,7 +67,7 @@ pub(super) fn assemble(draft: &Draft) -> Config {
         notify: draft.notify.as_ref().and_then(notify::resolve),
         tracks: draft.tracks.iter().filter_map(|one| track::resolve(draft, one)).collect(),
         respawns: draft.respawns.iter().filter_map(respawn::resolve).collect(),
-        services: BTreeMap::new(),
+        services,
     };
     config.fill_in_interfaces();
     config

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod clusterip;
+mod director;
 mod evidence;
 mod groups;
 mod links;
@@ -37,5 +38,6 @@ pub(super) fn build(mut draft: Draft, findings: &mut Findings) -> Option<Config>
     notify::check(draft, findings);
     track::check(draft, findings);
     respawn::check(draft, findings);
-    (!findings.refuse()).then(|| assemble::assemble(draft))
+    let services = director::check(draft, findings);
+    (!findings.refuse()).then(|| assemble::assemble(draft, services))
 }

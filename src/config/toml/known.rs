@@ -16,6 +16,7 @@ pub(super) const TOP: &[&str] = &[
     "track",
     "respawn",
     "group",
+    "service",
 ];
 /// `[cluster]`
 pub(super) const CLUSTER: &[&str] = &["name", "keys"];
@@ -63,6 +64,61 @@ pub(super) const GROUP: &[&str] = &[
 /// `[[group.NAME.resource]]`
 pub(super) const RESOURCE: &[&str] =
     &["name", "agent", "params", "args", "warm", "monitor", "start-delay", "start-timeout", "stop-timeout"];
+/// `[service.NAME]`
+pub(super) const SERVICE: &[&str] = &[
+    "address",
+    "fwmark",
+    "protocol",
+    "group",
+    "balancer",
+    "socket",
+    "backend",
+    "scheduler",
+    "scheduler-flags",
+    "persistence",
+    "persistence-mask",
+    "one-packet",
+    "forwarding",
+    "servers",
+    "server",
+    "sorry",
+    "quorum",
+    "hysteresis",
+    "when-down",
+    "drain",
+    "check",
+];
+/// `[service.NAME.server.NAME]`
+pub(super) const SERVER: &[&str] = &["address", "weight", "forwarding", "limit", "limit-low", "check"];
+/// `[service.NAME.check]`
+pub(super) const CHECK: &[&str] = &[
+    "kind",
+    "address",
+    "port",
+    "source",
+    "every",
+    "timeout",
+    "rise",
+    "fall",
+    "tls",
+    "certificate",
+    "ca",
+    "host",
+    "method",
+    "path",
+    "login",
+    "status",
+    "text",
+    "pattern",
+    "send",
+    "name",
+    "record",
+    "answer",
+    "hello",
+    "program",
+    "user",
+    "weighs",
+];
 /// `monitor = { … }`
 pub(super) const MONITOR: &[&str] = &["every", "timeout", "restarts"];
 
@@ -84,6 +140,9 @@ pub(super) fn home(key: &str) -> Option<&'static str> {
         (RESPAWN, "in [respawn.NAME]"),
         (GROUP, "in [group.NAME]"),
         (RESOURCE, "in [[group.NAME.resource]]"),
+        (SERVICE, "in [service.NAME]"),
+        (SERVER, "in [service.NAME.server.NAME]"),
+        (CHECK, "in [service.NAME.check]"),
         (MONITOR, "in a resource's `monitor = { … }`"),
     ];
     tables.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, home)| home)

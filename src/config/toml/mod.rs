@@ -4,6 +4,7 @@
 //! check's business, for both formats alike.
 
 mod cluster;
+mod director;
 mod group;
 mod known;
 mod notify;
@@ -60,6 +61,7 @@ pub(super) fn read(file: usize, text: &str, findings: &mut Findings) -> Option<D
     draft.notify = notify::read(&top, findings);
     draft.tracks = track::read(&top, findings);
     draft.respawns = respawn::read(&top, findings);
+    draft.services = director::read(&top, findings);
     if let Some(lines) = top.raw_text("haresources", findings) {
         short::read(text, lines, &mut draft, findings);
     }

@@ -115,13 +115,17 @@ impl<'t> Table<'t> {
         findings: &mut Findings,
     ) -> Vec<(Name, Table<'t>)> {
         let Some(value) = self.value(key) else { return Vec::new() };
-        let Some(parent) = value.table(format!("[{key}.NAME]"), value.place, findings) else {
+        let within = match self.name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            Some(name) => format!("{name}.{key}"),
+            None => key.to_owned(),
+        };
+        let Some(parent) = value.table(format!("[{within}.NAME]"), value.place, findings) else {
             return Vec::new();
         };
         let mut tables = Vec::new();
-        // No limit is above a thousand: one beyond is reported, the rest would only be read for nothing.
-        for (name, value) in parent.entries().into_iter().take(1_001) {
-            if let Some(table) = value.table(format!("[{key}.{}]", name.value), name.place, findings) {
+        // No limit is above that of servers: one beyond is reported, the rest would only be read for nothing.
+        for (name, value) in parent.entries().into_iter().take(limits::SERVERS + 1) {
+            if let Some(table) = value.table(format!("[{within}.{}]", name.value), name.place, findings) {
                 table.refuse_unknown(known, findings);
                 tables.push((name, table));
             }

@@ -1,0 +1,418 @@
+//! **Decides**: which servers are well, which are wanted in the table, and why. Pure: it is told the time and what happened,
+//! and tells what changed. It never asks anything.
+//!
+//! A server that nobody knows anything of yet is left as it is found: a director that is started anew takes nobody out, and
+//! puts nobody in, before it has asked.
+
+mod health;
+mod memory;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::{Check, Server, Service, Services, WhenDown};
+use crate::time::Span;
+
+use super::check::Verdict;
+use super::table::{Entry, Share, Table};
+
+pub use health::{Health, State};
+pub use memory::{Memory, Order};
+pub use view::{CheckView, PoolView, ServerView, ServiceView};
+
+/// A check of one thing: services that check the same share it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Probe {
+    /// How.
+    pub check: Arc<Check>,
+    /// Where.
+    pub address: IpAddr,
+    /// Where.
+    pub port: u16,
+}
+
+/// A probe, by its number. Numbers are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeId(pub u64);
+
+/// What happened, for the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A server is not well any more, or is not when it is first asked.
+    Down {
+        /// Of this service.
+        service: String,
+        /// Which.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// A server is well.
+    Up {
+        /// Of this service.
+        service: String,
+        /// Which.
+        server: String,
+        /// For so long it was not; `None`: it is known only now.
+        after: Option<Span>,
+    },
+    /// Too few are well.
+    TooFew {
+        /// This service.
+        service: String,
+        /// Somebody else answers instead.
+        sorry: bool,
+    },
+    /// Enough are well again.
+    Enough {
+        /// This service.
+        service: String,
+    },
+}
+
+/// What came of something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The tables of these services are wanted otherwise.
+    pub tables: BTreeSet<String>,
+    /// What happened.
+    pub events: Vec<Event>,
+}
+
+/// Why an order is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is none.
+    #[error("no service has a server {0}")]
+    NoSuchServer(String),
+    /// There is none.
+    #[error("there is no service {0}")]
+    NoSuchService(String),
+}
+
+/// All services.
+#[derive(Debug, Default)]
+pub struct Pool {
+    services: BTreeMap<String, Pooled>,
+    probes: BTreeMap<ProbeId, Probed>,
+    numbers: BTreeMap<Probe, ProbeId>,
+    next: u64,
+    memory: Memory,
+}
+
+/// A probe, and who depends on it.
+#[derive(Debug)]
+struct Probed {
+    probe: Probe,
+    health: Health,
+    /// Services and their servers.
+    serves: BTreeSet<(String, String)>,
+}
+
+/// A service.
+#[derive(Debug)]
+struct Pooled {
+    service: Arc<Service>,
+    servers: BTreeMap<String, Member>,
+    /// Is configured no more, and has connections until then.
+    leaving: BTreeMap<String, (Arc<Server>, Span)>,
+    has_enough: bool,
+}
+
+/// A server of a service.
+#[derive(Debug)]
+struct Member {
+    server: Arc<Server>,
+    probes: Vec<ProbeId>,
+    /// As it was told last.
+    state: State,
+    since: Span,
+}
+
+impl Pool {
+    /// Nothing is served yet.
+    pub fn new(memory: Memory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
+    /// What an earlier life would have to know.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What is to be probed.
+    pub fn probes(&self) -> impl Iterator<Item = (ProbeId, &Probe)> {
+        self.probes.iter().map(|(id, probed)| (*id, &probed.probe))
+    }
+
+    /// These services are served from now on. What is known of servers that stay is not forgotten, and whoever is not
+    /// configured any more has time to end what he has.
+    pub fn serve(&mut self, services: &Services, now: Span) -> Changes {
+        let mut changes = Changes::default();
+        let before = std::mem::take(&mut self.services);
+        for probed in self.probes.values_mut() {
+            probed.serves.clear();
+        }
+        for (name, service) in services {
+            let old = before.get(name);
+            let pooled = self.pooled(name, service, old, now);
+            if old.is_none_or(|old| old.service != pooled.service) {
+                changes.tables.insert(name.clone());
+            }
+            self.services.insert(name.clone(), pooled);
+        }
+        changes.tables.extend(before.into_keys().filter(|name| !services.contains_key(name)));
+        self.probes.retain(|_, probed| !probed.serves.is_empty());
+        let probes = &self.probes;
+        self.numbers.retain(|_, id| probes.contains_key(id));
+        let names: Vec<String> = self.services.keys().cloned().collect();
+        for name in names {
+            self.weigh(&name, now, &mut changes);
+        }
+        changes
+    }
+
+    fn pooled(&mut self, name: &str, service: &Arc<Service>, old: Option<&Pooled>, now: Span) -> Pooled {
+        let mut servers = BTreeMap::new();
+        for (server_name, server) in &service.servers {
+            let probes = self.probes_of(name, server_name, server);
+            let known = old.and_then(|old| old.servers.get(server_name));
+            // One that is elsewhere now is another one.
+            let known = known.filter(|known| known.server.address == server.address);
+            let (state, since) =
+                known.map_or((State::Unknown, now), |known| (known.state.clone(), known.since));
+            let member = Member { server: Arc::clone(server), probes, state, since };
+            servers.insert(server_name.clone(), member);
+        }
+        let mut leaving = BTreeMap::new();
+        if let Some(old) = old {
+            let until = now + service.drain;
+            let gone = old.servers.iter().filter(|(_, member)| member.state == State::Well);
+            leaving.extend(old.leaving.clone());
+            leaving.extend(gone.map(|(name, member)| (name.clone(), (Arc::clone(&member.server), until))));
+            let places: BTreeSet<_> = service.servers.values().map(|one| (one.address, one.port)).collect();
+            leaving.retain(|_, (server, _)| !places.contains(&(server.address, server.port)));
+        }
+        let has_enough = old.is_none_or(|old| old.has_enough);
+        Pooled { service: Arc::clone(service), servers, leaving, has_enough }
+    }
+
+    fn probes_of(&mut self, service: &str, name: &str, server: &Server) -> Vec<ProbeId> {
+        let mut ids = Vec::new();
+        for check in &server.checks {
+            let probe = Probe {
+                address: check.address.unwrap_or(server.address),
+                port: check.port.unwrap_or(server.port),
+                check: Arc::clone(check),
+            };
+            let next = &mut self.next;
+            let id = *self.numbers.entry(probe.clone()).or_insert_with(|| {
+                *next += 1;
+                ProbeId(*next)
+            });
+            let fresh = || Probed { probe, health: Health::default(), serves: BTreeSet::new() };
+            let probed = self.probes.entry(id).or_insert_with(fresh);
+            probed.serves.insert((service.to_owned(), name.to_owned()));
+            ids.push(id);
+        }
+        ids
+    }
+
+    /// A probe was answered, or was not. One that is not asked any more changes nothing.
+    pub fn hear(&mut self, id: ProbeId, verdict: Verdict, took: Span, now: Span) -> Changes {
+        let mut changes = Changes::default();
+        let Some(probed) = self.probes.get_mut(&id) else { return changes };
+        if !probed.health.hear(verdict, took, now, &probed.probe.check) {
+            return changes;
+        }
+        let services: BTreeSet<String> = probed.serves.iter().map(|(service, _)| service.clone()).collect();
+        for name in services {
+            self.weigh(&name, now, &mut changes);
+            changes.tables.insert(name);
+        }
+        changes
+    }
+
+    /// An operator's order for a server, in each service that has one of this name or address, or in this service only.
+    /// Told is where it holds.
+    pub fn order(
+        &mut self,
+        service: Option<&str>,
+        server: &str,
+        order: Option<Order>,
+        now: Span,
+    ) -> Result<(Vec<(String, String)>, Changes), Refused> {
+        if let Some(name) = service.filter(|name| !self.services.contains_key(*name)) {
+            return Err(Refused::NoSuchService(name.to_owned()));
+        }
+        let is_meant = |name: &str, member: &Member| {
+            name == server || server.parse().is_ok_and(|address: IpAddr| address == member.server.address)
+        };
+        let mut found = Vec::new();
+        for (name, pooled) in self.services.iter().filter(|(name, _)| service.is_none_or(|one| one == *name))
+        {
+            let meant = pooled.servers.iter().filter(|(name, member)| is_meant(name, member));
+            found.extend(meant.map(|(server, _)| (name.clone(), server.clone())));
+        }
+        if found.is_empty() {
+            return Err(Refused::NoSuchServer(server.to_owned()));
+        }
+        let mut changes = Changes::default();
+        for (service, server) in &found {
+            self.memory.set(service, server, order, now);
+            self.weigh(service, now, &mut changes);
+            changes.tables.insert(service.clone());
+        }
+        Ok((found, changes))
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Span) -> Changes {
+        let mut changes = Changes::default();
+        for (name, pooled) in &mut self.services {
+            let before = pooled.leaving.len();
+            pooled.leaving.retain(|_, (_, until)| *until > now);
+            let drain = pooled.service.drain;
+            let has_drained = self.memory.ends_of_drain(name, drain, now);
+            if pooled.leaving.len() != before || has_drained {
+                changes.tables.insert(name.clone());
+            }
+        }
+        changes
+    }
+
+    /// When time will have passed for something.
+    pub fn next_tick(&self) -> Option<Span> {
+        let leaving =
+            self.services.values().flat_map(|pooled| pooled.leaving.values().map(|(_, until)| *until));
+        let drains = self
+            .services
+            .iter()
+            .filter_map(|(name, pooled)| self.memory.next_end_of_drain(name, pooled.service.drain));
+        leaving.chain(drains).min()
+    }
+
+    /// What its balancer shall have for a service; `None`: it is none of ours any more.
+    pub fn table(&self, name: &str) -> Option<Table> {
+        let pooled = self.services.get(name)?;
+        let mut entries = BTreeMap::new();
+        let inhibits = !pooled.has_enough && pooled.service.sorry.is_some();
+        for (server, member) in &pooled.servers {
+            let share = match self.share(name, server, member, pooled.service.when_down) {
+                Some(Share::Weight(_)) if inhibits => Some(Share::Weight(0)),
+                share => share,
+            };
+            if let Some(share) = share {
+                entries.insert(server.clone(), Entry { server: Arc::clone(&member.server), share });
+            }
+        }
+        for (server, (leaving, _)) in &pooled.leaving {
+            // A new one may have its name.
+            let name =
+                if entries.contains_key(server) { format!("{server} (leaving)") } else { server.clone() };
+            entries.insert(name, Entry { server: Arc::clone(leaving), share: Share::Weight(0) });
+        }
+        if let Some(sorry) = pooled.service.sorry.as_ref().filter(|_| inhibits) {
+            let name = "(sorry)".to_owned();
+            entries.insert(name, Entry { server: Arc::clone(sorry), share: Share::Weight(1) });
+        }
+        Some(Table { service: Arc::clone(&pooled.service), entries })
+    }
+
+    /// What a server is given; `None`: it is not in the table.
+    fn share(&self, service: &str, name: &str, member: &Member, when_down: WhenDown) -> Option<Share> {
+        let order = self.memory.get(service, name);
+        if let Some(Order::Drain) = order {
+            return self.memory.is_draining(service, name).then_some(Share::Weight(0));
+        }
+        match (&member.state, when_down) {
+            (State::Unknown, _) => Some(Share::AsFound),
+            (State::Well, _) => Some(Share::Weight(self.weight(member, order))),
+            (State::Bad(_), WhenDown::Remove) => None,
+            (State::Bad(_), WhenDown::Quiesce) => Some(Share::Weight(0)),
+        }
+    }
+
+    /// The operator's word, the check's, or the configuration's.
+    fn weight(&self, member: &Member, order: Option<Order>) -> u32 {
+        if let Some(Order::Weight(weight)) = order {
+            return weight;
+        }
+        let checks = member.probes.iter().filter_map(|id| self.probes.get(id)?.health.weight());
+        checks.min().unwrap_or(member.server.weight)
+    }
+
+    /// Looks at a service anew: who is well, and whether these are enough.
+    fn weigh(&mut self, name: &str, now: Span, changes: &mut Changes) {
+        let Some(mut pooled) = self.services.remove(name) else { return };
+        for (server, member) in &mut pooled.servers {
+            let state = self.state(&member.probes);
+            if state.is_same(&member.state) {
+                member.state = state;
+                continue;
+            }
+            let (service, server) = (name.to_owned(), server.clone());
+            match &state {
+                State::Bad(why) => changes.events.push(Event::Down { service, server, why: why.clone() }),
+                State::Well => {
+                    let was_bad = matches!(member.state, State::Bad(_));
+                    let after = was_bad.then(|| now - member.since);
+                    changes.events.push(Event::Up { service, server, after });
+                }
+                State::Unknown => {}
+            }
+            (member.state, member.since) = (state, now);
+            changes.tables.insert(name.to_owned());
+        }
+        let live = self.live(name, &pooled);
+        let Service { quorum, hysteresis, .. } = *pooled.service;
+        let has_enough = if pooled.has_enough {
+            live >= u64::from(quorum.saturating_sub(hysteresis))
+        } else {
+            live >= u64::from(quorum) + u64::from(hysteresis)
+        };
+        if has_enough != pooled.has_enough {
+            pooled.has_enough = has_enough;
+            let service = name.to_owned();
+            let sorry = pooled.service.sorry.is_some();
+            changes.events.push(if has_enough {
+                Event::Enough { service }
+            } else {
+                Event::TooFew { service, sorry }
+            });
+            changes.tables.insert(name.to_owned());
+        }
+        self.services.insert(name.to_owned(), pooled);
+    }
+
+    /// The weights of those that get connections; one that nobody knows yet is taken for well.
+    fn live(&self, name: &str, pooled: &Pooled) -> u64 {
+        let weight = |(server, member): (&String, &Member)| match self.share(
+            name,
+            server,
+            member,
+            pooled.service.when_down,
+        ) {
+            Some(Share::Weight(weight)) => u64::from(weight),
+            Some(Share::AsFound) => u64::from(member.server.weight),
+            None => 0,
+        };
+        pooled.servers.iter().map(weight).sum()
+    }
+
+    fn state(&self, probes: &[ProbeId]) -> State {
+        let mut state = State::Well;
+        for probed in probes.iter().filter_map(|id| self.probes.get(id)) {
+            match probed.health.state() {
+                State::Well => {}
+                State::Unknown => state = State::Unknown,
+                State::Bad(why) => return State::Bad(why.clone()),
+            }
+        }
+        state
+    }
+}

@@ -1,0 +1,69 @@
+//! What an operator has ordered. It outlives the director.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Span;
+
+/// What an operator wants of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// It gets no new connections, and after a while none at all.
+    Drain,
+    /// It has this weight while it is well.
+    Weight(u32),
+}
+
+/// The orders that hold, by service and server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    orders: BTreeMap<String, BTreeMap<String, Order>>,
+    /// Those that still end what they have, and since when. Whoever is not here has ended it.
+    #[serde(skip)]
+    draining: BTreeMap<(String, String), Span>,
+}
+
+impl Memory {
+    pub(super) fn get(&self, service: &str, server: &str) -> Option<Order> {
+        self.orders.get(service)?.get(server).copied()
+    }
+
+    /// `None`: as if nothing had been ordered.
+    pub(super) fn set(&mut self, service: &str, server: &str, order: Option<Order>, now: Span) {
+        let key = (service.to_owned(), server.to_owned());
+        let had = self.get(service, server);
+        let orders = self.orders.entry(service.to_owned()).or_default();
+        match order {
+            Some(order) => drop(orders.insert(server.to_owned(), order)),
+            None => drop(orders.remove(server)),
+        }
+        if orders.is_empty() {
+            self.orders.remove(service);
+        }
+        match (order, had) {
+            // To order it again gives nobody more time.
+            (Some(Order::Drain), Some(Order::Drain)) => {}
+            (Some(Order::Drain), Some(Order::Weight(_)) | None) => drop(self.draining.insert(key, now)),
+            (Some(Order::Weight(_)) | None, _) => drop(self.draining.remove(&key)),
+        }
+    }
+
+    pub(super) fn is_draining(&self, service: &str, server: &str) -> bool {
+        self.draining.contains_key(&(service.to_owned(), server.to_owned()))
+    }
+
+    /// Forgets those whose time is over, and tells whether there were any.
+    pub(super) fn ends_of_drain(&mut self, service: &str, drain: Span, now: Span) -> bool {
+        let before = self.draining.len();
+        self.draining.retain(|(of, _), since| of != service || *since + drain > now);
+        self.draining.len() != before
+    }
+
+    pub(super) fn next_end_of_drain(&self, service: &str, drain: Span) -> Option<Span> {
+        let since =
+            self.draining.iter().filter(|((of, _), _)| of == service).map(|(_, since)| *since).min()?;
+        Some(since + drain)
+    }
+}

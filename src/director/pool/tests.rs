@@ -1,0 +1,254 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::config::parse_toml;
+
+const HEAD: &str = "[cluster]\n[node.a]\n[node.b]\n[link.x]\ninterface = \"x\"\nbroadcast = true\n\
+                    [[group.web.resource]]\nagent = \"vip\"\nargs = [\"192.0.2.1/24/x\"]\n";
+
+fn services(text: &str) -> Services {
+    parse_toml("x", &format!("{HEAD}{text}")).unwrap_or_else(|report| panic!("{report}")).config.services
+}
+
+/// Two servers, one of which weighs 3.
+fn two(more: &str) -> Services {
+    services(&format!(
+        "[service.web]\naddress = \"192.0.2.1:80\"\n{more}\ncheck = {{ kind = \"tcp\", rise = 2, fall = 3 }}\n\
+         [service.web.server.one]\naddress = \"10.0.0.1:80\"\nweight = 3\n\
+         [service.web.server.two]\naddress = \"10.0.0.2:80\"\n"
+    ))
+}
+
+fn at(seconds: u64) -> Span {
+    Span::seconds(seconds)
+}
+
+fn well() -> Verdict {
+    Verdict::Well { answer: "connected".to_owned(), weight: None }
+}
+
+fn bad() -> Verdict {
+    Verdict::Bad("refused".to_owned())
+}
+
+impl Pool {
+    /// Each probe of this address is answered so.
+    fn all(&mut self, address: &str, verdict: &Verdict, now: Span) -> Changes {
+        let address: IpAddr = address.parse().unwrap();
+        let ids: Vec<_> =
+            self.probes().filter(|(_, probe)| probe.address == address).map(|(id, _)| id).collect();
+        assert!(!ids.is_empty());
+        let mut changes = Changes::default();
+        for id in ids {
+            let more = self.hear(id, verdict.clone(), Span::millis(1), now);
+            changes.tables.extend(more.tables);
+            changes.events.extend(more.events);
+        }
+        changes
+    }
+
+    /// Who is in the table.
+    fn shares(&self) -> Vec<(String, Share)> {
+        let table = self.table("web").unwrap();
+        table.entries.into_iter().map(|(name, entry)| (name, entry.share)).collect()
+    }
+}
+
+fn started(services: &Services) -> Pool {
+    let mut pool = Pool::new(Memory::default());
+    pool.serve(services, at(0));
+    pool.all("10.0.0.1", &well(), at(1));
+    pool.all("10.0.0.2", &well(), at(1));
+    pool
+}
+
+fn weight(name: &str, weight: u32) -> (String, Share) {
+    (name.to_owned(), Share::Weight(weight))
+}
+
+#[test]
+fn who_is_not_known_stays_as_he_is_found_and_the_first_answer_decides() {
+    let mut pool = Pool::new(Memory::default());
+    let changes = pool.serve(&two(""), at(0));
+    assert_eq!(changes.tables, BTreeSet::from(["web".to_owned()]));
+    assert_eq!(pool.shares(), [("one".to_owned(), Share::AsFound), ("two".to_owned(), Share::AsFound)]);
+    let changes = pool.all("10.0.0.1", &well(), at(1));
+    assert_eq!(
+        changes.events,
+        [Event::Up { service: "web".to_owned(), server: "one".to_owned(), after: None }]
+    );
+    let changes = pool.all("10.0.0.2", &bad(), at(1));
+    assert_eq!(changes.events.len(), 1);
+    assert_eq!(pool.shares(), [weight("one", 3)]);
+}
+
+#[test]
+fn it_takes_as_many_answers_in_a_row_as_the_check_says() {
+    let mut pool = started(&two(""));
+    for _ in 0..5 {
+        assert_eq!(pool.all("10.0.0.2", &bad(), at(2)), Changes::default());
+        assert_eq!(pool.all("10.0.0.2", &bad(), at(2)), Changes::default());
+        assert_eq!(pool.all("10.0.0.2", &well(), at(2)), Changes::default());
+    }
+    pool.all("10.0.0.2", &bad(), at(3));
+    pool.all("10.0.0.2", &bad(), at(3));
+    let changes = pool.all("10.0.0.2", &bad(), at(3));
+    assert!(matches!(&changes.events[..], [Event::Down { why, .. }] if why == "refused"), "{changes:?}");
+    assert_eq!(pool.shares(), [weight("one", 3)]);
+    assert_eq!(pool.all("10.0.0.2", &well(), at(9)), Changes::default());
+    assert_eq!(pool.all("10.0.0.2", &bad(), at(9)), Changes::default());
+    pool.all("10.0.0.2", &well(), at(10));
+    let changes = pool.all("10.0.0.2", &well(), at(10));
+    assert!(
+        matches!(changes.events[..], [Event::Up { after: Some(after), .. }] if after == Span::seconds(7))
+    );
+    assert_eq!(pool.shares(), [weight("one", 3), weight("two", 1)]);
+}
+
+#[test]
+fn a_quiesced_server_keeps_its_place_without_a_weight() {
+    let mut pool = started(&two("when-down = \"quiesce\""));
+    for _ in 0..3 {
+        pool.all("10.0.0.2", &bad(), at(2));
+    }
+    assert_eq!(pool.shares(), [weight("one", 3), weight("two", 0)]);
+}
+
+#[test]
+fn somebody_else_answers_while_too_few_are_well_and_until_enough_are_again() {
+    let mut pool = started(&two("sorry = \"10.0.0.9:80\"\nquorum = 3\nhysteresis = 1"));
+    for _ in 0..3 {
+        pool.all("10.0.0.2", &bad(), at(2));
+    }
+    // Three are left, which is not below two.
+    assert_eq!(pool.shares(), [weight("one", 3)]);
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        events.extend(pool.all("10.0.0.1", &bad(), at(2)).events);
+    }
+    assert!(events.contains(&Event::TooFew { service: "web".to_owned(), sorry: true }), "{events:?}");
+    assert_eq!(pool.shares(), [weight("(sorry)", 1)]);
+    for _ in 0..2 {
+        pool.all("10.0.0.1", &well(), at(3));
+    }
+    // Three are less than four: it has no new connections yet, and keeps those it has.
+    assert_eq!(pool.shares(), [weight("(sorry)", 1), weight("one", 0)]);
+    pool.all("10.0.0.2", &well(), at(3));
+    let changes = pool.all("10.0.0.2", &well(), at(3));
+    assert!(changes.events.contains(&Event::Enough { service: "web".to_owned() }));
+    assert_eq!(pool.shares(), [weight("one", 3), weight("two", 1)]);
+}
+
+#[test]
+fn without_somebody_else_the_few_go_on() {
+    let mut pool = started(&two("quorum = 4"));
+    for _ in 0..3 {
+        pool.all("10.0.0.2", &bad(), at(2));
+    }
+    assert_eq!(pool.shares(), [weight("one", 3)]);
+    assert!(!pool.view(at(3)).services[0].has_enough);
+}
+
+#[test]
+fn a_drained_server_ends_what_it_has_and_is_then_gone_until_it_is_wanted_again() {
+    let mut pool = started(&two("drain = \"30s\""));
+    let (found, changes) = pool.order(None, "10.0.0.1", Some(Order::Drain), at(10)).unwrap();
+    assert_eq!(found, [("web".to_owned(), "one".to_owned())]);
+    assert!(changes.tables.contains("web"));
+    assert_eq!(pool.shares(), [weight("one", 0), weight("two", 1)]);
+    assert_eq!(pool.next_tick(), Some(at(40)));
+    // To say it again gives no more time.
+    pool.order(Some("web"), "one", Some(Order::Drain), at(39)).unwrap();
+    assert_eq!(pool.tick(at(39)), Changes::default());
+    assert!(pool.tick(at(40)).tables.contains("web"));
+    assert_eq!((pool.shares(), pool.next_tick()), (vec![weight("two", 1)], None));
+    // Another life knows it.
+    let text = serde_json::to_string(pool.memory()).unwrap();
+    let mut next = Pool::new(serde_json::from_str(&text).unwrap());
+    next.serve(&two(""), at(50));
+    next.all("10.0.0.1", &well(), at(51));
+    assert_eq!(next.shares(), [("two".to_owned(), Share::AsFound)]);
+    next.order(None, "one", None, at(52)).unwrap();
+    assert_eq!(next.shares(), [weight("one", 3), ("two".to_owned(), Share::AsFound)]);
+}
+
+#[test]
+fn an_order_for_nobody_is_refused() {
+    let mut pool = started(&two(""));
+    let refused = pool.order(None, "three", Some(Order::Drain), at(2)).unwrap_err();
+    assert_eq!(refused.to_string(), "no service has a server three");
+    let refused = pool.order(Some("wbe"), "one", None, at(2)).unwrap_err();
+    assert_eq!(refused.to_string(), "there is no service wbe");
+}
+
+#[test]
+fn a_weight_that_is_ordered_comes_before_that_of_the_check() {
+    let mut pool = started(&two(""));
+    pool.all("10.0.0.1", &Verdict::Well { answer: String::new(), weight: Some(20) }, at(2));
+    assert_eq!(pool.shares(), [weight("one", 20), weight("two", 1)]);
+    pool.order(None, "one", Some(Order::Weight(5)), at(3)).unwrap();
+    assert_eq!(pool.shares(), [weight("one", 5), weight("two", 1)]);
+    pool.order(None, "one", None, at(3)).unwrap();
+    assert_eq!(pool.shares(), [weight("one", 20), weight("two", 1)]);
+}
+
+#[test]
+fn whoever_is_configured_no_more_has_time_to_end_what_he_has() {
+    let mut pool = started(&two("drain = \"30s\""));
+    let one =
+        services("[service.web]\naddress = \"192.0.2.1:80\"\ndrain = \"20s\"\nservers = [\"10.0.0.3\"]\n");
+    pool.serve(&one, at(100));
+    assert_eq!(pool.shares(), [("10.0.0.3".to_owned(), Share::AsFound), weight("one", 0), weight("two", 0)]);
+    // One of them is wanted again.
+    pool.serve(&two(""), at(110));
+    assert_eq!(pool.shares().len(), 2, "{:?}", pool.shares());
+    let changes = pool.serve(&Services::new(), at(120));
+    assert_eq!((changes.tables.len(), pool.table("web")), (1, None));
+    assert_eq!(pool.probes().count(), 0);
+}
+
+#[test]
+fn what_is_known_outlives_a_reload_that_does_not_touch_it() {
+    let mut pool = started(&two(""));
+    for _ in 0..3 {
+        pool.all("10.0.0.2", &bad(), at(2));
+    }
+    let probes: Vec<_> = pool.probes().map(|(id, _)| id).collect();
+    let changes = pool.serve(&two(""), at(3));
+    assert_eq!(changes, Changes::default());
+    assert_eq!(probes, pool.probes().map(|(id, _)| id).collect::<Vec<_>>());
+    let changes = pool.serve(&two("scheduler = \"rr\""), at(3));
+    assert_eq!((changes.tables.len(), changes.events.len()), (1, 0));
+    assert_eq!(pool.shares(), [weight("one", 3)]);
+}
+
+#[test]
+fn services_that_check_the_same_share_the_check() {
+    let both = services(
+        "[service.a]\naddress = \"192.0.2.1:80\"\nservers = [\"10.0.0.1:80\"]\n\
+         [service.b]\naddress = \"192.0.2.1:81\"\nservers = [\"10.0.0.1:80\"]\n",
+    );
+    let mut pool = Pool::new(Memory::default());
+    pool.serve(&both, at(0));
+    assert_eq!(pool.probes().count(), 1);
+    let changes = pool.all("10.0.0.1", &bad(), at(1));
+    assert_eq!((changes.tables.len(), changes.events.len()), (2, 4));
+}
+
+#[test]
+fn a_server_that_nobody_checks_is_well() {
+    let unchecked =
+        services("[service.web]\naddress = \"192.0.2.1:80\"\nservers = [\"10.0.0.1\"]\ncheck = false\n");
+    let mut pool = Pool::new(Memory::default());
+    pool.serve(&unchecked, at(0));
+    assert_eq!(pool.shares(), [weight("10.0.0.1", 1)]);
+}
+
+#[test]
+fn an_answer_to_what_is_not_asked_any_more_changes_nothing() {
+    let mut pool = started(&two(""));
+    let (id, _) = pool.probes().next().unwrap();
+    let id = ProbeId(id.0);
+    pool.serve(&Services::new(), at(2));
+    assert_eq!(pool.hear(id, bad(), Span::ZERO, at(3)), Changes::default());
+}
