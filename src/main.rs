@@ -11,6 +11,7 @@ use systole::cli::cleanup::Cleanup;
 use systole::cli::completions::Completions;
 use systole::cli::copy::Copy;
 use systole::cli::demo::Demo;
+use systole::cli::direct::Direct;
 use systole::cli::events::Events;
 use systole::cli::fence_ack::FenceAck;
 use systole::cli::finish;
@@ -20,6 +21,7 @@ use systole::cli::maintenance::Maintenance;
 use systole::cli::move_group::Move;
 use systole::cli::online::Online;
 use systole::cli::other_names::{Meant, meant};
+use systole::cli::pool::Pool;
 use systole::cli::reexec::Reexec;
 use systole::cli::reload::Reload;
 use systole::cli::run::Run;
@@ -52,6 +54,7 @@ enum Command {
     Online(Online),
     Takeover(Takeover),
     Move(Move),
+    Pool(Pool),
     Maintenance(Maintenance),
     Cleanup(Cleanup),
     FenceAck(FenceAck),
@@ -61,6 +64,8 @@ enum Command {
     Stop(Stop),
     #[command(hide = true)]
     Supervise(Supervise),
+    #[command(hide = true)]
+    Direct(Direct),
     Key(Key),
     Agent(Agent),
     Demo(Demo),
@@ -103,6 +108,8 @@ fn run(command: &Command) -> ExitCode {
         Command::Reexec(reexec) => finish(reexec.run()),
         Command::Stop(stop) => finish(stop.run()),
         Command::Supervise(supervise) => finish(supervise.run()),
+        Command::Direct(direct) => finish(direct.run()),
+        Command::Pool(pool) => finish(pool.run()),
         Command::Key(key) => finish(key.run()),
         Command::Agent(agent) => finish(agent.run()),
         Command::Demo(demo) => demo.run(),

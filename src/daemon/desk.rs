@@ -29,6 +29,7 @@ use crate::types::{GroupId, InterfaceId, NodeId};
 use super::agents::{Agents, Supervisor};
 use super::beats::Told;
 use super::belief::Belief;
+use super::director::{self, Director};
 use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
@@ -74,6 +75,11 @@ pub(super) enum Said {
     /// Of a program that is kept running: why it does not run.
     Kept {
         name: String,
+        trouble: Option<String>,
+    },
+    /// Of the director, or told by it.
+    Director {
+        about: String,
         trouble: Option<String>,
     },
     /// The machine's watchdog counts, or why not.
@@ -151,6 +157,8 @@ pub(super) struct OrdinaryThread {
     pub(super) names: Arc<Config>,
     pub(super) places: Places,
     pub(super) supervisor: Supervisor,
+    /// Stands when the thread runs.
+    pub(super) director: Option<Director>,
     pub(super) inbox: Mailbox<Said>,
     pub(super) to_beats: Mailbox<Told>,
     pub(super) notifier: Notifier,
@@ -169,6 +177,8 @@ impl OrdinaryThread {
             || !self.kept_here().is_empty()
             || resources.any(|resource| !resource.carries_addresses());
         let agents = Agents::new(&self.supervisor, are_needed, self.to_beats.clone(), self.inbox.clone());
+        let run_dir = &self.supervisor.run_dir;
+        self.director = Some(Director::new(run_dir, Arc::clone(&self.config), self.inbox.clone()));
         if !self.kept_here().is_empty() {
             agents.keep(self.kept_here());
         }
@@ -276,6 +286,8 @@ impl OrdinaryThread {
                 self.alarm(format!("respawn {name}"), format!("respawn {name}: {why}"))
             }
             Said::Kept { name, trouble: None } => drop(self.alarms.remove(&format!("respawn {name}"))),
+            Said::Director { about, trouble: Some(why) } => self.alarm(format!("director {about}"), why),
+            Said::Director { about, trouble: None } => drop(self.alarms.remove(&format!("director {about}"))),
             Said::Watchdog(Err(why)) => self.alarm("watchdog".to_owned(), why),
             Said::Watchdog(Ok(what)) => {
                 info!("{what}");
@@ -503,6 +515,9 @@ impl OrdinaryThread {
             }
             self.inbox.post(Said::Keep);
         }
+        if let Some(director) = &self.director {
+            director.configure(Arc::clone(&self.config));
+        }
         self.to_beats.post(Told::Configure(Arc::clone(&self.config), keys));
         let news = self.tracks.configure(&self.config);
         self.tracked(news);
@@ -512,7 +527,12 @@ impl OrdinaryThread {
     /// What is kept running on this node.
     fn kept_here(&self) -> Vec<Respawn> {
         let is_here = |respawn: &&Respawn| respawn.nodes.is_empty() || respawn.nodes.contains(&self.node);
-        self.config.respawns.iter().filter(is_here).cloned().collect()
+        let mut kept: Vec<Respawn> = self.config.respawns.iter().filter(is_here).cloned().collect();
+        match director::program(&self.config, &self.supervisor.run_dir, self.places.state_dir()) {
+            Ok(program) => kept.extend(program),
+            Err(error) => warn!("the director cannot be started: {error}"),
+        }
+        kept
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `probes.rs` | evidence: asks the network, and says who answered |
 //! | `paths.rs` | whether a service network is dead on this side |
 //! | `desk.rs`, `systemd.rs` | the ordinary thread: log, disk, control socket, signals |
+//! | `agents.rs`, `director.rs` | the ways to the agents' supervisor, and to the director |
 //! | `notify.rs` | the program of `[notify]` |
 //! | `tracks.rs` | what is tracked beside the network, and the groups that hang on it |
 //! | `machine.rs` | what of this machine does not go with the configuration |
@@ -24,6 +25,7 @@ mod beats;
 mod belief;
 mod clock;
 mod desk;
+mod director;
 mod files;
 mod gaps;
 pub mod machine;
@@ -183,6 +185,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         names: all_names,
         config: known.config,
         places: known.places,
+        director: None,
         supervisor: agents::Supervisor { run_dir: options.run_dir.clone(), plays: options.play_agents },
         inbox: boxes.desk,
         to_beats: boxes.beats,
@@ -417,6 +420,7 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
         ("what is told of events is", old.notify == new.notify),
         ("what is tracked is", old.tracks == new.tracks),
         ("what is kept running is", old.respawns == new.respawns),
+        ("the services are", old.services == new.services),
     ] {
         if !same {
             lines.push(format!("{what} changed"));

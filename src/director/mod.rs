@@ -5,7 +5,10 @@
 //! | `check/` | one file a kind of check: what is said, what is heard, and what that means |
 //! | `pool.rs` | **decides**: who is well, who is wanted in the table, and why; pure |
 //! | `table.rs` | what a balancer shall have |
+//! | `schedule.rs` | when which server is asked next; pure |
 //! | `balancer/` | one file a balancer: reads what is there, and makes it what is wanted |
+//! | `steering.rs` | the balancers' threads |
+//! | `process.rs` | the loop that asks, hears and hands on; `message.rs` is what is said over its socket |
 //!
 //! A check is known by what it checks, and services share it. Nothing here waits for anything else: a server that hangs, and
 //! a balancer that does, hold up nobody but themselves. What a server sends is a stranger's bytes: bounded, and never trusted.
@@ -14,5 +17,11 @@
 
 pub mod balancer;
 pub mod check;
+mod clock;
+pub mod message;
 pub mod pool;
+pub mod process;
+mod schedule;
+mod steering;
 pub mod table;
+mod words;

@@ -144,6 +144,11 @@ impl Pool {
         &self.memory
     }
 
+    /// One of them.
+    pub fn probe(&self, id: ProbeId) -> Option<&Probe> {
+        self.probes.get(&id).map(|probed| &probed.probe)
+    }
+
     /// What is to be probed.
     pub fn probes(&self) -> impl Iterator<Item = (ProbeId, &Probe)> {
         self.probes.iter().map(|(id, probed)| (*id, &probed.probe))

@@ -19,7 +19,7 @@ use crate::types::GroupId;
 
 use super::netlink::{ACK, CREATE, EXCLUSIVE, Message, Netlink, Protocol, attribute, attributes};
 
-pub use expression::{Expression, Header, Word};
+pub use expression::{Expression, Header, Word, translates_to};
 
 /// `NFNL_SUBSYS_NFTABLES`: the upper half of every message's kind.
 pub(super) const SUBSYSTEM: u16 = 10;
@@ -255,6 +255,8 @@ pub struct Hook<'a> {
     pub priority: i32,
     /// The interface, for the family that has one.
     pub device: Option<&'a str>,
+    /// Whether its rules may translate addresses: then only the first packet of a connection comes by.
+    pub translates: bool,
 }
 
 /// What one message of a batch is about, to say what was refused.
@@ -364,7 +366,7 @@ impl Batch {
                 })
                 // NF_ACCEPT.
                 .attr(CHAIN_POLICY, &1_u32.to_be_bytes())
-                .text(CHAIN_TYPE, "filter")
+                .text(CHAIN_TYPE, if hook.translates { "nat" } else { "filter" })
         });
         self.push(DELETE_RULE, step(), |message| message.text(NAME, name));
     }

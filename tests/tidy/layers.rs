@@ -14,7 +14,7 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("cluster", &["beat", "config", "rng", "time", "types"]),
     ("net", &["config", "time", "types"]),
     ("agents", &["cluster", "config", "time", "types"]),
-    ("director", &["config", "net", "time", "types"]),
+    ("director", &["config", "net", "rng", "time", "types"]),
     ("control", &["beat", "cluster", "config", "time", "types"]),
     (
         "daemon",

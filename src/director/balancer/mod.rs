@@ -2,6 +2,9 @@
 //!
 //! A balancer decides nothing. It may block, and has a thread of its own.
 
+mod nftables;
+
+use crate::director::steering::Which;
 use crate::director::table::{Table, Tables};
 
 /// What divides the connections.
@@ -19,3 +22,11 @@ pub trait Balance: Send {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BalancerError(pub String);
+
+/// The balancer behind a name. Nothing is changed yet.
+pub(super) fn open(which: &Which) -> Result<Box<dyn Balance>, BalancerError> {
+    match which {
+        Which::Nftables => Ok(Box::new(nftables::Own::open()?)),
+        Which::Ipvs | Which::Haproxy(_) | Which::Program(_) => Err(BalancerError("not built".to_owned())),
+    }
+}

@@ -69,7 +69,7 @@ pub(super) fn constants(batch: &mut Batch, family: Family) {
 pub(super) fn of_host(batch: &mut Batch, family: Family, shared: &[&Shared]) -> BTreeSet<String> {
     use Expression::{Drop, In, Is, Load, LoadCarried, NotIn};
     let silence = |load| [load, In("vips"), load, NotIn("held"), Drop];
-    let hook = |number| Hook { number, priority: EARLY, device: None };
+    let hook = |number| Hook { number, priority: EARLY, device: None, translates: false };
     let is_ours = |shared: &&&Shared| (family == Family::Ip6) == shared.address.is_ipv6();
     let shared: Vec<&Shared> = shared.iter().filter(is_ours).copied().collect();
     let mut chains = BTreeSet::new();
@@ -243,7 +243,7 @@ pub(super) fn of_egress(batch: &mut Batch, interface: &str) {
     use Expression::{Drop, In, Is, Load, LoadCarried, LoadProtocol, NotIn};
     let (chain, family) = (egress(interface), Family::Netdev);
     // NF_NETDEV_EGRESS.
-    batch.chain(family, &chain, Hook { number: 1, priority: 0, device: Some(interface) });
+    batch.chain(family, &chain, Hook { number: 1, priority: 0, device: Some(interface), translates: false });
     let sender = Load(Header::Network, 14, 4);
     let arp = [LoadProtocol, Is(&[0x08, 0x06]), sender, In("vips4"), sender, NotIn("held4"), Drop];
     batch.rule(family, &chain, &arp);

@@ -1,6 +1,8 @@
 //! What rules are made of: the few expressions of nftables that a lease needs.
 
-use super::super::netlink::Nest;
+use std::net::IpAddr;
+
+use super::super::netlink::{Nest, attribute, attributes};
 
 /// From which header bytes are loaded.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,14 @@ pub enum Expression<'a> {
         /// Another seed makes other numbers.
         seed: u32,
     },
+    /// Put a number below this one into the first word: each packet gets the next.
+    Next(u32),
+    /// Put a number below this one into the first word, by chance.
+    Chance(u32),
+    /// Go on only if the number in the first word is below this one.
+    Below(u32),
+    /// Send the connection to this address and port instead.
+    Translate(IpAddr, u16),
     /// Go on only if it is this.
     Is(&'a [u8]),
     /// Go on only if it is not this.
@@ -76,6 +86,8 @@ pub enum Expression<'a> {
     Write(Header, u32, &'a [u8]),
     /// Take it for a frame that was meant for this machine alone.
     MeantForUs,
+    /// Go on in this chain, and come back.
+    Jump(&'a str),
     /// Go on in this chain, and do not come back.
     Goto(&'a str),
     /// Let it pass.
@@ -93,9 +105,10 @@ mod meta {
     pub(super) const PACKET_TYPE: u32 = 19;
 }
 
-/// `NF_DROP`, `NF_ACCEPT`, `NFT_GOTO`, as verdicts.
+/// `NF_DROP`, `NF_ACCEPT`, `NFT_JUMP`, `NFT_GOTO`, as verdicts.
 const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
+const JUMP: u32 = (-3_i32).cast_unsigned();
 const GOTO: u32 = (-4_i32).cast_unsigned();
 
 /// `PACKET_HOST`.
@@ -135,9 +148,9 @@ fn load_meta(list: &mut Nest<'_>, key: u32) {
     });
 }
 
-fn load_value(list: &mut Nest<'_>, bytes: &[u8]) {
+fn load_value(list: &mut Nest<'_>, to: Word, bytes: &[u8]) {
     item(list, "immediate", |data| {
-        data.attr(1, &number(Word::FIRST.register()));
+        data.attr(1, &number(to.register()));
         value(data, 2, bytes);
     });
 }
@@ -147,6 +160,67 @@ fn compare(list: &mut Nest<'_>, operation: u32, bytes: &[u8]) {
         data.attr(1, &number(Word::FIRST.register())).attr(2, &number(operation));
         value(data, 3, bytes);
     });
+}
+
+/// `NFT_NG_INCREMENTAL`, `NFT_NG_RANDOM`.
+const COUNT: u32 = 0;
+const RANDOM: u32 = 1;
+
+/// `NFT_BYTEORDER_HTON`, `NFT_CMP_LT`.
+const TO_NETWORK: u32 = 1;
+const LESS: u32 = 2;
+
+fn generate(list: &mut Nest<'_>, modulus: u32, how: u32) {
+    item(list, "numgen", |data| {
+        data.attr(1, &number(Word::FIRST.register())).attr(2, &number(modulus));
+        data.attr(3, &number(how)).attr(4, &number(0));
+    });
+}
+
+/// `NFT_NAT_DNAT`, `AF_INET`, `AF_INET6`.
+const DESTINATION: u32 = 1;
+const V4: u32 = 2;
+const V6: u32 = 10;
+
+/// Where a port stands, behind an address of either family.
+const PORT: Word = Word(4);
+
+fn translate(list: &mut Nest<'_>, address: IpAddr, port: u16) {
+    let family = match address {
+        IpAddr::V4(address) => {
+            load_value(list, Word::FIRST, &address.octets());
+            V4
+        }
+        IpAddr::V6(address) => {
+            load_value(list, Word::FIRST, &address.octets());
+            V6
+        }
+    };
+    load_value(list, PORT, &port.to_be_bytes());
+    item(list, "nat", |data| {
+        data.attr(1, &number(DESTINATION)).attr(2, &number(family));
+        data.attr(3, &number(Word::FIRST.register())).attr(5, &number(PORT.register()));
+    });
+}
+
+/// Where such a rule sends a connection, as the kernel tells its expressions; `None`: it is another rule.
+pub fn translates_to(rule: &[u8]) -> Option<(IpAddr, u16)> {
+    let (mut address, mut port) = (None, None);
+    for (_, item) in attributes(rule) {
+        if attribute(item, 1) != Some(b"immediate\0") {
+            continue;
+        }
+        let Some(data) = attribute(item, 2) else { continue };
+        let Some(value) = attribute(data, 2).and_then(|value| attribute(value, ITEM)) else { continue };
+        if let Ok(bytes) = value.try_into() {
+            port = Some(u16::from_be_bytes(bytes));
+        } else if let Ok(bytes) = <[u8; 4]>::try_from(value) {
+            address = Some(IpAddr::from(bytes));
+        } else if let Ok(bytes) = <[u8; 16]>::try_from(value) {
+            address = Some(IpAddr::from(bytes));
+        }
+    }
+    Some((address?, port?))
 }
 
 fn lookup(list: &mut Nest<'_>, set: &str, inverted: u32) {
@@ -188,12 +262,24 @@ impl Expression<'_> {
                 data.attr(1, &number(from.register())).attr(2, &number(to.register()));
                 data.attr(3, &number(length)).attr(4, &number(modulus)).attr(5, &number(seed));
             }),
+            Self::Next(modulus) => generate(list, modulus, COUNT),
+            Self::Chance(modulus) => generate(list, modulus, RANDOM),
+            Self::Below(bound) => {
+                // Words are compared byte by byte, so the number has to stand with its highest byte first.
+                item(list, "byteorder", |data| {
+                    let register = number(Word::FIRST.register());
+                    data.attr(1, &register).attr(2, &register).attr(3, &number(TO_NETWORK));
+                    data.attr(4, &number(4)).attr(5, &number(4));
+                });
+                compare(list, LESS, &number(bound));
+            }
+            Self::Translate(address, port) => translate(list, address, port),
             Self::Is(wanted) => compare(list, 0, wanted),
             Self::IsNot(unwanted) => compare(list, 1, unwanted),
             Self::In(set) => lookup(list, set, 0),
             Self::NotIn(set) => lookup(list, set, 1),
             Self::Write(header, offset, bytes) => {
-                load_value(list, bytes);
+                load_value(list, Word::FIRST, bytes);
                 item(list, "payload", |data| {
                     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                     data.attr(2, &number(header.number())).attr(3, &number(offset));
@@ -202,11 +288,12 @@ impl Expression<'_> {
                 });
             }
             Self::MeantForUs => {
-                load_value(list, &[HOST]);
+                load_value(list, Word::FIRST, &[HOST]);
                 item(list, "meta", |data| {
                     data.attr(2, &number(meta::PACKET_TYPE)).attr(3, &number(Word::FIRST.register()));
                 });
             }
+            Self::Jump(chain) => verdict(list, JUMP, Some(chain)),
             Self::Goto(chain) => verdict(list, GOTO, Some(chain)),
             Self::Accept => verdict(list, ACCEPT, None),
             Self::Drop => verdict(list, DROP, None),

@@ -1,0 +1,60 @@
+//! What is said over the director's socket: a line of JSON each way.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Services;
+
+use super::pool::{Order, PoolView};
+
+/// Its name in the run directory.
+pub const SOCKET_NAME: &str = "director.sock";
+
+/// The version of the JSON that [`PoolView`] is shown as.
+pub const VERSION: u32 = 1;
+
+/// What is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// By the daemon: these are served from now on. Troubles are told over this connection for as long as it lasts.
+    Serve {
+        /// All of them.
+        services: Services,
+    },
+    /// How is it?
+    Pool,
+    /// An operator's order for a server.
+    Order {
+        /// In this service only.
+        service: Option<String>,
+        /// Its name or address.
+        server: String,
+        /// `None`: as if nothing had been ordered.
+        order: Option<Order>,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// To [`Ask::Pool`].
+    Pool(PoolView),
+    /// To [`Ask::Order`]: it holds for these servers of these services.
+    Ordered {
+        /// Services and servers.
+        servers: Vec<(String, String)>,
+    },
+    /// It is not done, for this reason.
+    Refused {
+        /// In words.
+        why: String,
+    },
+    /// To the daemon: somebody should look, or need not any more.
+    Trouble {
+        /// What it is about.
+        about: String,
+        /// In words; nothing: it is over.
+        why: Option<String>,
+    },
+}
