@@ -27,6 +27,7 @@ mod model;
 mod monitor;
 mod nearest;
 pub mod notify;
+mod pattern;
 mod rekeyed;
 mod toml;
 mod values;
@@ -42,6 +43,7 @@ pub use heartbeat::HeartbeatFiles;
 pub use load::{LoadError, load};
 pub use model::*;
 pub use nearest::nearest;
+pub use pattern::{pattern, pattern_fault};
 pub use rekeyed::with_keys;
 
 use diagnostic::Findings;
