@@ -2,6 +2,29 @@
 //!
 //! What is said and heard over a stream is a [`Dialogue`], which has no stream: it is told what came, and tells what goes. So
 //! whatever a server may send can be tried without one. Each of them keeps little, and says when it is too much.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `http.rs`, `talk.rs`, `smtp.rs`, `mysql.rs`, `postgresql.rs` | one dialogue each |
+//! | `dns.rs` | a question in a datagram, and what its answer means |
+//! | `expect.rs` | looks for what an answer must have in it |
+//! | `lines.rs` | a stream by the line |
+//! | `words.rs` | a stranger's bytes, short and harmless, for a log and a screen |
+//!
+//! A verdict is about the server. It never holds more than [`words::LONGEST`] characters, and no character that a terminal
+//! would obey.
+
+pub mod dns;
+pub mod expect;
+pub mod http;
+mod lines;
+pub mod mysql;
+pub mod postgresql;
+pub mod smtp;
+pub mod talk;
+#[cfg(test)]
+mod trial;
+pub mod words;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +40,26 @@ pub enum Verdict {
     Bad(String),
 }
 
+impl Verdict {
+    /// All is well: this was answered.
+    pub fn well(answer: impl AsRef<str>) -> Self {
+        Self::Well { answer: words::short(answer.as_ref()), weight: None }
+    }
+
+    /// It is not: this was seen.
+    pub fn bad(why: impl AsRef<str>) -> Self {
+        Self::Bad(words::short(why.as_ref()))
+    }
+
+    /// Whether all is well.
+    pub fn is_well(&self) -> bool {
+        match self {
+            Self::Well { .. } => true,
+            Self::Bad(_) => false,
+        }
+    }
+}
+
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -26,6 +69,18 @@ pub enum Step {
     Say(Vec<u8>),
     /// It is over.
     Done(Verdict),
+}
+
+impl Step {
+    /// Over and well.
+    fn well(answer: impl AsRef<str>) -> Self {
+        Self::Done(Verdict::well(answer))
+    }
+
+    /// Over and bad.
+    fn bad(why: impl AsRef<str>) -> Self {
+        Self::Done(Verdict::bad(why))
+    }
 }
 
 /// One talk over a stream, without the stream.
@@ -39,3 +94,6 @@ pub trait Dialogue: Send {
     /// The other side has closed, and nothing more will come.
     fn end(&mut self) -> Verdict;
 }
+
+/// Whoever closes without a word.
+const SILENT_END: &str = "closed before an answer";
