@@ -10,6 +10,7 @@
 //! | [`wire`] | bytes become a `Beat`, or a counted reason why not |
 //! | [`cluster`] | the pure core: liveness, leases, evidence, planner, groups, journal |
 //! | [`net`] | the kernel's network: sockets, netlink, frames, the lease in nftables |
+//! | [`programs`] | strangers' programs: run once, timed, and killed with all that they have started |
 //! | [`agents`] | resource agents: which program a name means, how it is asked, what its answer means |
 //! | [`director`] | real servers: checks, pools, balancers |
 //! | [`control`] | the socket over which the commands ask the daemon, and the words it answers in |
@@ -29,6 +30,7 @@ pub mod daemon;
 pub mod director;
 pub mod lab;
 pub mod net;
+pub mod programs;
 pub mod rng;
 pub mod time;
 pub mod types;

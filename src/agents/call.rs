@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cluster::Outcome;
+use crate::programs::program::{Ended, Program};
 use crate::time::Span;
 
 use super::find::{Agent, Class};
-use super::program::{Ended, Program};
 
 /// Where OCF's agents find what they have in common.
 const OCF_ROOT: &str = "/usr/lib/ocf";

@@ -7,13 +7,13 @@ use std::path::Path;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::Outcome;
+use crate::programs::program::Ended;
+use crate::programs::trust;
 use crate::time::Span;
 
 use super::call::{Answer, Asked, Call, Given};
 use super::find::{Agent, Class};
 use super::metadata::MetaData;
-use super::program::Ended;
-use super::trust;
 
 /// No agent has such an action.
 const UNKNOWN: &str = "no-such-action";

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Fence, STONITH_FILE};
+use crate::programs::program::Program;
+use crate::programs::trust;
 use crate::time::Span;
 
 use super::call::common_variables;
-use super::program::Program;
 
 /// Where fence agents lie.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/bin"];
@@ -55,7 +56,7 @@ pub(super) async fn switch_off(
 /// Why a fence agent cannot be run on this machine.
 pub fn fence_fault(device: &Fence, root: &Path) -> Option<String> {
     match Way::new(&device.agent, &device.params, "node", root) {
-        Ok(way) => super::trust::fault(&way.program, root),
+        Ok(way) => trust::fault(&way.program, root),
         Err(why) => Some(why),
     }
 }

@@ -13,11 +13,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Respawn;
+use crate::programs::mark;
+use crate::programs::program::{Ended, Program};
 use crate::time::Span;
 
 use super::call::PATH;
-use super::mark;
-use super::program::{Ended, Program};
 use super::supervisor::Word;
 
 /// Between its end and its next beginning, at first and at last.

@@ -26,6 +26,7 @@ use tokio::time::sleep;
 
 use crate::cluster::{Action, Outcome, Ticket};
 use crate::config::{Fence, Resource, Respawn};
+use crate::programs::mark;
 use crate::time::Span;
 use crate::types::NodeId;
 
@@ -35,7 +36,7 @@ use super::fence::switch_off;
 use super::find::{Agent, Class, find};
 use super::keep::Keeper;
 use super::metadata::MetaData;
-use super::{mark, stand_ins};
+use super::stand_ins;
 
 /// Where it is asked, in the run directory.
 pub const SOCKET_NAME: &str = "agents.sock";

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::agents::trust::is_trusted;
 use crate::cluster::Stored;
 use crate::config::Report;
 use crate::config::keys;
+use crate::programs::trust::is_trusted;
 use crate::types::Incarnation;
 use crate::wire::KeyRing;
 

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::agents::trust::fault;
 use crate::agents::{Class, fence_fault, find};
 use crate::config::{Config, Group, Resource, Respawn, Tracked};
+use crate::programs::trust::fault;
 use crate::types::NodeId;
 
 /// Where systemd finds units, the strongest first: systemd.unit(5). What is made for one boot under /run is left out.

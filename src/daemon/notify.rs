@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::agents::program::Program;
 use crate::config::{Config, Notify};
 use crate::control::variables::Told;
+use crate::programs::program::Program;
 
 /// So many events wait for the program. One more, and the oldest is not told: how things are now matters more than how
 /// they came to be so, which the journal keeps.

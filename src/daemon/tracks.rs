@@ -16,8 +16,8 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::agents::program::Program;
 use crate::config::{Bearing, Config, Track, Tracked};
+use crate::programs::program::Program;
 use crate::time::Span;
 use crate::types::GroupId;
 

@@ -18,12 +18,12 @@ const NEW: &str = ".";
 
 /// The note of one agent, which is gone with this.
 #[derive(Debug)]
-pub(super) struct Mark(PathBuf);
+pub struct Mark(PathBuf);
 
 impl Mark {
     /// Notes the process, which leads a group of its own. Where that cannot be written, nothing is noted: running agents
     /// matters more than what might come after a crash.
-    pub(super) fn set(path: &Path, pid: u32) -> Option<Self> {
+    pub fn set(path: &Path, pid: u32) -> Option<Self> {
         let began = began(pid)?;
         // Beside it and then there: half a note would be none.
         let new = path.with_file_name(format!("{NEW}{pid}"));
@@ -32,13 +32,13 @@ impl Mark {
     }
 
     /// It cannot be killed: the note stays, and nothing else is done in its place meanwhile.
-    pub(super) fn stay(self) {
+    pub fn stay(self) {
         std::mem::forget(self);
     }
 }
 
 /// Whether an agent that was noted there runs on, or any process of it.
-pub(super) fn runs(path: &Path) -> bool {
+pub fn runs(path: &Path) -> bool {
     let noted = fs::read_to_string(path).ok().and_then(|text| parse(&text));
     let group_stands =
         |pid: u32| i32::try_from(pid).is_ok_and(|leader| killpg(Pid::from_raw(leader), None).is_ok());
@@ -56,7 +56,7 @@ impl Drop for Mark {
 }
 
 /// Ends what is noted in a folder, and forgets it; what cannot be ended stays noted.
-pub(super) async fn end_all(folder: &Path) {
+pub async fn end_all(folder: &Path) {
     for note in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = note.path();
         let text = fs::read_to_string(&path).unwrap_or_default();
