@@ -232,7 +232,7 @@ pub enum CheckKind {
     },
     /// MySQL or MariaDB greets.
     Mysql,
-    /// PostgreSQL answers whether it speaks TLS.
+    /// PostgreSQL takes logins.
     Postgresql,
     /// A program is run: it ends with 0 if all is well.
     Program {

@@ -12,6 +12,7 @@
 //! | `filter.rs` | filters in the kernel: frames of no concern wake nobody |
 //! | `announce.rs` | tells the neighbours where an address is now: paced, repeated, and no more once the lease has ended |
 //! | `frame.rs` | the bytes of ARP, neighbour discovery and echo |
+//! | `ping.rs` | pings of one family, all through one socket |
 //! | `probe.rs` | who answers for an address, which ping target answers, and who else speaks for what is held here |
 //! | `sys.rs` | the few calls that no crate wraps safely: the only `unsafe` of the house |
 //! | `watch.rs` | whether others have changed the rules of the lease |
@@ -27,6 +28,7 @@ pub mod lease;
 pub mod link;
 pub mod netlink;
 pub mod nft;
+pub mod ping;
 pub mod probe;
 pub mod route;
 pub mod sys;

@@ -3,11 +3,13 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Makes the calling thread real-time (round robin), and whatever it forks ordinary again.
 pub fn real_time(priority: i32) -> io::Result<()> {
@@ -138,6 +140,31 @@ pub fn take_group(interface: &str, group: [u8; 6], takes: bool) -> io::Result<()
     // SAFETY: the kernel reads one ifreq, which outlives the call.
     let failed = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw const request) };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A socket that tasks of a runtime wait for. It must not block.
+#[derive(Debug)]
+pub struct Awaited(AsyncFd<OwnedFd>);
+
+impl Awaited {
+    /// Made in a runtime, which it is waited for in.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        // SAFETY: an owned descriptor is open and is the same until it is dropped, and nobody gets a mutable reference to
+        // this one, with which he could exchange it.
+        let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        Ok(Self(registered?))
+    }
+
+    /// Looks as often as there may be something to read, until that is so.
+    pub async fn read<T>(&self, mut look: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.0.async_io(Interest::READABLE, |_| look()).await
+    }
+}
+
+impl AsRawFd for Awaited {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.get_ref().as_raw_fd()
+    }
 }
 
 /// Sends multicast of IPv4 over the interface with this index.

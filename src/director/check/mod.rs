@@ -7,6 +7,9 @@
 //! | --- | --- |
 //! | `http.rs`, `talk.rs`, `smtp.rs`, `mysql.rs`, `postgresql.rs` | one dialogue each |
 //! | `dns.rs` | a question in a datagram, and what its answer means |
+//! | `perform.rs` | does a check: opens what it takes, bounds its time, lets the dialogue talk, runs the program |
+//! | `certificate.rs` | what a server's certificate must be |
+//! | `ping.rs` | one socket for the pings of all checks |
 //! | `expect.rs` | looks for what an answer must have in it |
 //! | `lines.rs` | a stream by the line |
 //! | `words.rs` | a stranger's bytes, short and harmless, for a log and a screen |
@@ -14,11 +17,14 @@
 //! A verdict is about the server. It never holds more than [`words::LONGEST`] characters, and no character that a terminal
 //! would obey.
 
+pub mod certificate;
 pub mod dns;
 pub mod expect;
 pub mod http;
 mod lines;
 pub mod mysql;
+pub mod perform;
+pub mod ping;
 pub mod postgresql;
 pub mod smtp;
 pub mod talk;
