@@ -5,6 +5,7 @@
 //! | `link.rs` | the sockets that beats travel over |
 //! | `lease.rs` | the lease in the kernel: sets with a timeout, without which an address is silent |
 //! | `nft.rs` | the few messages of nftables that the lease is made of |
+//! | `ipvs.rs` | the kernel's IP virtual server: services, destinations, and who tells whom of connections |
 //! | `netlink.rs` | requests to the kernel and its answers; no crate's idea of them, only bytes and attributes |
 //! | `route.rs` | links, addresses, routes, neighbours: what `ip` shows and changes |
 //! | `sysctl.rs` | settings of the kernel's network |
@@ -24,6 +25,7 @@ pub mod announce;
 pub mod answer;
 mod filter;
 pub mod frame;
+pub mod ipvs;
 pub mod lease;
 pub mod link;
 pub mod netlink;

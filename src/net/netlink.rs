@@ -1,7 +1,7 @@
 //! Netlink: requests to the kernel, and its answers and events. RFC 3549.
 //!
-//! Routing, addresses and nftables speak the same frames: a header, a fixed part, then attributes that may nest. This
-//! knows the frames; `route.rs` and the lease know what is in them. Every request waits for its answer, so a call that
+//! Routing, addresses, nftables and IPVS speak the same frames: a header, a fixed part, then attributes that may nest.
+//! This knows the frames; `route.rs`, `ipvs.rs` and the lease know what is in them. Every request waits for its answer, so a call that
 //! returns has happened. An overrun of an event socket is said, never hidden: then everything must be read again.
 
 use std::io;
@@ -47,6 +47,8 @@ pub enum Protocol {
     Route,
     /// nftables.
     Netfilter,
+    /// What has no number of its own, and is found by its name: IPVS.
+    Generic,
 }
 
 /// One message in the making.
@@ -83,6 +85,12 @@ impl Message {
     pub fn nest(mut self, kind: u16, fill: impl FnOnce(&mut Nest<'_>)) -> Self {
         nest(&mut self.bytes, kind, fill);
         self
+    }
+
+    /// What follows the header, for who compares bytes.
+    #[cfg(test)]
+    pub(super) fn body(&self) -> &[u8] {
+        &self.bytes[HEADER..]
     }
 
     fn finish(&mut self, sequence: u32, more: u16) {
@@ -242,6 +250,7 @@ impl Netlink {
         let protocol = match protocol {
             Protocol::Route => SockProtocol::NetlinkRoute,
             Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
+            Protocol::Generic => SockProtocol::NetlinkGeneric,
         };
         let flags = flags | SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
