@@ -2,7 +2,8 @@
 //!
 //! A balancer decides nothing. It may block, and has a thread of its own.
 
-mod nftables;
+pub mod ipvs;
+pub mod nftables;
 
 use crate::director::steering::Which;
 use crate::director::table::{Table, Tables};
