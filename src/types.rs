@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// FNV-1a, 32 bits: short names, no adversary (names come from the operator's own file), the same on every machine.
-const fn hash_name(name: &str) -> u32 {
+pub const fn hash_name(name: &str) -> u32 {
     let bytes = name.as_bytes();
     let mut hash = 0x811c_9dc5_u32;
     let mut at = 0;

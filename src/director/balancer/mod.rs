@@ -6,6 +6,8 @@ pub mod ipvs;
 pub mod nftables;
 
 use crate::director::steering::Which;
+pub mod haproxy;
+
 use crate::director::table::{Table, Tables};
 
 /// What divides the connections.
