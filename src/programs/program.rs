@@ -3,12 +3,14 @@
 //! So it is started from a thread that nobody waits for, and it is ended with its whole process group when its time is
 //! over, or when nobody waits for it any more. What it writes is handed over by the line.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User};
 use tokio::io::AsyncReadExt;
@@ -60,7 +62,7 @@ pub struct Program<'a> {
     pub bare: bool,
     /// Longer, and it is ended.
     pub limit: Span,
-    /// What it reads; no more than a few lines.
+    /// What it reads.
     pub input: &'a str,
     /// Where it is noted while it is under way.
     pub mark: Option<PathBuf>,
@@ -228,10 +230,13 @@ async fn end(
     timeout(BURIAL, gone).await.is_ok()
 }
 
-/// A pipe that holds all of it.
+/// All of it before anybody reads: in a pipe if it fits, else in a file in memory that has no name.
 fn whole_input(text: &str) -> io::Result<Stdio> {
     if text.len() > INPUT_BYTES {
-        return Err(io::Error::other(format!("its input is longer than {INPUT_BYTES} bytes")));
+        let mut file = File::from(memfd_create("input", MFdFlags::MFD_CLOEXEC)?);
+        file.write_all(text.as_bytes())?;
+        file.rewind()?;
+        return Ok(file.into());
     }
     let (reader, mut writer) = io::pipe()?;
     writer.write_all(text.as_bytes())?;
