@@ -1,8 +1,9 @@
 //! HAProxy as a balancer: its servers are steered over its runtime socket, its `haproxy.cfg` stays its owner's.
 //!
-//! A service has a backend. A server that is wanted is made ready, with its address and weight; one with weight 0 drains; one
-//! that is ours and not wanted goes into maintenance. A server that `haproxy.cfg` does not have is added, and deleted when it
-//! is not wanted any more and its last connection has ended: as long as it has one, that is tried again at each settling.
+//! A service has a backend. A server that is wanted is made ready, with its address and weight; one with weight 0
+//! drains; one that is ours and not wanted goes into maintenance. A server that `haproxy.cfg` does not have is added, and
+//! deleted when it is not wanted any more and its last connection has ended: as long as it has one, that is tried again at
+//! each settling.
 //! HAProxy's own checks are its own: whom it finds down gets nothing from it, whatever is wanted here.
 //!
 //! It must never write a file, restart HAProxy, cut a connection, or touch a server that it neither knows nor added.

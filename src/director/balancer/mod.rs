@@ -7,6 +7,7 @@ pub mod nftables;
 
 use crate::director::steering::Which;
 pub mod haproxy;
+pub mod program;
 
 use crate::director::table::{Table, Tables};
 

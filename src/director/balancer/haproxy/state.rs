@@ -1,4 +1,4 @@
-//! What HAProxy has, what it shall have, and the steps from one to the other. Pure: nothing is said and nothing is heard here.
+//! What HAProxy has, what it shall have, and the steps from one to the other. Pure: here nothing is said, and nothing heard.
 //!
 //! Formats: the answer to `show servers state`, version 1, of HAProxy's management guide.
 
