@@ -89,7 +89,10 @@ impl Pool {
                     Some(Order::Weight(_)) => "another weight",
                     None => "connections as before",
                 };
-                say(&format!("{what}: {}, on this node; other directors are told on their own\n", names.join(", ")));
+                say(&format!(
+                    "{what}: {}, on this node; other directors are told on their own\n",
+                    names.join(", ")
+                ));
                 Ok(())
             }
             Word::Refused { why } => {
@@ -131,7 +134,8 @@ impl Pool {
         if let Some(name) = &self.service {
             view.services.retain(|service| service.name == *name);
             if view.services.is_empty() {
-                let what = format!("there is no service {name}\n`systole pool` shows all services and servers");
+                let what =
+                    format!("there is no service {name}\n`systole pool` shows all services and servers");
                 return Err(Failure::NotDone(what));
             }
         }

@@ -256,7 +256,10 @@ impl Way {
 
     fn hear(&mut self, word: Word) {
         match word {
-            Word::Line { about, line } => info!("{about}: {line}"),
+            Word::Line { about, line } => match about.strip_prefix("respawn:systole:") {
+                Some(own) => info!("{own}: {line}"),
+                None => info!("{about}: {line}"),
+            },
             Word::Kept { name, trouble } => self.to_desk.post(Said::Kept { name, trouble }),
             Word::Done { about, ticket, outcome, why } => {
                 self.strike(&about, ticket.generation, why);

@@ -159,6 +159,8 @@ pub(super) struct OrdinaryThread {
     pub(super) supervisor: Supervisor,
     /// Stands when the thread runs.
     pub(super) director: Option<Director>,
+    /// Whether there is anything to be served, or was.
+    pub(super) directs: bool,
     pub(super) inbox: Mailbox<Said>,
     pub(super) to_beats: Mailbox<Told>,
     pub(super) notifier: Notifier,
@@ -178,7 +180,7 @@ impl OrdinaryThread {
             || resources.any(|resource| !resource.carries_addresses());
         let agents = Agents::new(&self.supervisor, are_needed, self.to_beats.clone(), self.inbox.clone());
         let run_dir = &self.supervisor.run_dir;
-        self.director = Some(Director::new(run_dir, Arc::clone(&self.config), self.inbox.clone()));
+        self.director = Some(Director::new(run_dir, Arc::clone(&self.config), self.node, self.inbox.clone()));
         if !self.kept_here().is_empty() {
             agents.keep(self.kept_here());
         }
@@ -507,6 +509,7 @@ impl OrdinaryThread {
         self.notifier.configure(&config);
         let kept = self.kept_here();
         self.config = Arc::new(config);
+        self.directs |= directs(&self.config, self.node);
         let keeps = self.kept_here();
         if keeps != kept {
             let gone = |name: &&Respawn| !keeps.iter().any(|respawn| respawn.name == name.name);
@@ -528,12 +531,20 @@ impl OrdinaryThread {
     fn kept_here(&self) -> Vec<Respawn> {
         let is_here = |respawn: &&Respawn| respawn.nodes.is_empty() || respawn.nodes.contains(&self.node);
         let mut kept: Vec<Respawn> = self.config.respawns.iter().filter(is_here).cloned().collect();
-        match director::program(&self.config, &self.supervisor.run_dir, self.places.state_dir()) {
-            Ok(program) => kept.extend(program),
-            Err(error) => warn!("the director cannot be started: {error}"),
+        // One that has begun goes on, so that what is served no more is taken back.
+        if self.directs {
+            match director::program(&self.supervisor.run_dir, self.places.state_dir()) {
+                Ok(program) => kept.push(program),
+                Err(error) => warn!("the director cannot be started: {error}"),
+            }
         }
         kept
     }
+}
+
+/// Whether this node watches over services. An arbiter owns nothing, and has nothing to do with them.
+pub(super) fn directs(config: &Config, node: NodeId) -> bool {
+    !config.services.is_empty() && config.nodes.get(&node).is_none_or(|node| !node.arbiter)
 }
 
 /// What a person should look at, even if nothing moved.

@@ -14,8 +14,9 @@ use tokio::time::sleep;
 
 use crate::config::{Config, Respawn};
 use crate::director::message::{Ask, SOCKET_NAME, Word};
+use crate::types::NodeId;
 
-use super::desk::Said;
+use super::desk::{Said, directs};
 use super::mailbox::Mailbox;
 
 /// Between two tries to reach it.
@@ -33,9 +34,9 @@ pub(super) struct Director {
 
 impl Director {
     /// Begins. Nobody is sought for as long as there is nothing to be served.
-    pub(super) fn new(run_dir: &Path, config: Arc<Config>, to_desk: Mailbox<Said>) -> Self {
+    pub(super) fn new(run_dir: &Path, config: Arc<Config>, node: NodeId, to_desk: Mailbox<Said>) -> Self {
         let (sender, receiver) = watch::channel(config);
-        let way = Way { path: run_dir.join(SOCKET_NAME), to_desk };
+        let way = Way { path: run_dir.join(SOCKET_NAME), node, to_desk };
         tokio::spawn(way.run(receiver));
         Self { config: sender }
     }
@@ -46,25 +47,29 @@ impl Director {
     }
 }
 
-/// The program, where there is something to be served.
-pub(super) fn program(config: &Config, run_dir: &Path, state_dir: &Path) -> io::Result<Option<Respawn>> {
-    if config.services.is_empty() {
-        return Ok(None);
-    }
+/// The program that watches and steers.
+pub(super) fn program(run_dir: &Path, state_dir: &Path) -> io::Result<Respawn> {
     let folder = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
-    let args = ["direct".to_owned(), "--run-dir".to_owned(), folder(run_dir)?, "--state-dir".to_owned(), folder(state_dir)?];
-    Ok(Some(Respawn {
+    let args = [
+        "direct".to_owned(),
+        "--run-dir".to_owned(),
+        folder(run_dir)?,
+        "--state-dir".to_owned(),
+        folder(state_dir)?,
+    ];
+    Ok(Respawn {
         name: NAME.to_owned(),
         program: super::reexec::program()?,
         args: args.to_vec(),
         user: None,
         nodes: Vec::new(),
-    }))
+    })
 }
 
 /// The way to the director.
 struct Way {
     path: PathBuf,
+    node: NodeId,
     to_desk: Mailbox<Said>,
 }
 
@@ -73,7 +78,7 @@ impl Way {
         let mut in_vain = 0;
         loop {
             // While there is nothing to be served nobody is missed.
-            if config.wait_for(|config| !config.services.is_empty()).await.is_err() {
+            if config.wait_for(|config| directs(config, self.node)).await.is_err() {
                 return;
             }
             match UnixStream::connect(&self.path).await {

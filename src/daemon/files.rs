@@ -104,6 +104,11 @@ struct BadFile {
 }
 
 impl Places {
+    /// What survives a reboot.
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state
+    }
+
     /// Makes the directories where they are missing.
     pub(super) fn make(state: &Path, run: &Path) -> Result<Self, FileError> {
         let help = ", run it as root, or name others with --state-dir and --run-dir";

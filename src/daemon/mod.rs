@@ -183,6 +183,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         config_path: options.config.clone(),
         node: known.node,
         names: all_names,
+        directs: desk::directs(&known.config, known.node),
         config: known.config,
         places: known.places,
         director: None,

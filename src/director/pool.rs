@@ -1,8 +1,8 @@
 //! **Decides**: which servers are well, which are wanted in the table, and why. Pure: it is told the time and what happened,
 //! and tells what changed. It never asks anything.
 //!
-//! A server that nobody knows anything of yet is left as it is found: a director that is started anew takes nobody out, and
-//! puts nobody in, before it has asked.
+//! Nothing is wanted before every server was asked once: a director that is started anew takes nobody out, and puts nobody in,
+//! before it knows better than the one before it. Afterwards whoever is new is in the table when he has answered.
 
 mod health;
 mod memory;
@@ -18,7 +18,7 @@ use crate::config::{Check, Server, Service, Services, WhenDown};
 use crate::time::Span;
 
 use super::check::Verdict;
-use super::table::{Entry, Share, Table};
+use super::table::{Entry, Table};
 
 pub use health::{Health, State};
 pub use memory::{Memory, Order};
@@ -94,14 +94,30 @@ pub enum Refused {
     NoSuchService(String),
 }
 
+/// Nobody is waited for longer, before anything is wanted.
+const PATIENCE: Span = Span::seconds(5);
+
 /// All services.
 #[derive(Debug, Default)]
 pub struct Pool {
+    phase: Phase,
     services: BTreeMap<String, Pooled>,
     probes: BTreeMap<ProbeId, Probed>,
     numbers: BTreeMap<Probe, ProbeId>,
     next: u64,
     memory: Memory,
+}
+
+/// Whether anything is wanted yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Nobody has said what is served.
+    #[default]
+    Idle,
+    /// Everybody is asked for the first time, until then at most.
+    Asking(Span),
+    /// What is known is wanted.
+    Begun,
 }
 
 /// A probe, and who depends on it.
@@ -139,9 +155,14 @@ impl Pool {
         Self { memory, ..Self::default() }
     }
 
-    /// What an earlier life would have to know.
+    /// What a later life has to know.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The same, to be changed.
+    pub(super) fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
     }
 
     /// One of them.
@@ -178,7 +199,21 @@ impl Pool {
         for name in names {
             self.weigh(&name, now, &mut changes);
         }
+        if self.phase == Phase::Idle {
+            self.phase = Phase::Asking(now + PATIENCE);
+        }
+        self.begin(now, &mut changes);
         changes
+    }
+
+    /// Whether everybody was asked, or has had his time: then all of it is wanted.
+    fn begin(&mut self, now: Span, changes: &mut Changes) {
+        let Phase::Asking(until) = self.phase else { return };
+        let is_known = |probed: &Probed| *probed.health.state() != State::Unknown;
+        if now >= until || self.probes.values().all(is_known) {
+            self.phase = Phase::Begun;
+            changes.tables.extend(self.services.keys().cloned());
+        }
     }
 
     fn pooled(&mut self, name: &str, service: &Arc<Service>, old: Option<&Pooled>, now: Span) -> Pooled {
@@ -239,6 +274,7 @@ impl Pool {
             self.weigh(&name, now, &mut changes);
             changes.tables.insert(name);
         }
+        self.begin(now, &mut changes);
         changes
     }
 
@@ -278,6 +314,7 @@ impl Pool {
     /// Time has passed.
     pub fn tick(&mut self, now: Span) -> Changes {
         let mut changes = Changes::default();
+        self.begin(now, &mut changes);
         for (name, pooled) in &mut self.services {
             let before = pooled.leaving.len();
             pooled.leaving.retain(|_, (_, until)| *until > now);
@@ -298,47 +335,47 @@ impl Pool {
             .services
             .iter()
             .filter_map(|(name, pooled)| self.memory.next_end_of_drain(name, pooled.service.drain));
-        leaving.chain(drains).min()
+        let begins = match self.phase {
+            Phase::Asking(until) => Some(until),
+            Phase::Idle | Phase::Begun => None,
+        };
+        leaving.chain(drains).chain(begins).min()
     }
 
-    /// What its balancer shall have for a service; `None`: it is none of ours any more.
+    /// What its balancer shall have for a service; `None`: nobody knows yet, or it is none of ours any more.
     pub fn table(&self, name: &str) -> Option<Table> {
-        let pooled = self.services.get(name)?;
+        let pooled = self.services.get(name).filter(|_| self.phase == Phase::Begun)?;
         let mut entries = BTreeMap::new();
         let inhibits = !pooled.has_enough && pooled.service.sorry.is_some();
         for (server, member) in &pooled.servers {
-            let share = match self.share(name, server, member, pooled.service.when_down) {
-                Some(Share::Weight(_)) if inhibits => Some(Share::Weight(0)),
-                share => share,
-            };
-            if let Some(share) = share {
-                entries.insert(server.clone(), Entry { server: Arc::clone(&member.server), share });
+            if let Some(weight) = self.share(name, server, member, pooled.service.when_down) {
+                let weight = if inhibits { 0 } else { weight };
+                entries.insert(server.clone(), Entry { server: Arc::clone(&member.server), weight });
             }
         }
         for (server, (leaving, _)) in &pooled.leaving {
             // A new one may have its name.
             let name =
                 if entries.contains_key(server) { format!("{server} (leaving)") } else { server.clone() };
-            entries.insert(name, Entry { server: Arc::clone(leaving), share: Share::Weight(0) });
+            entries.insert(name, Entry { server: Arc::clone(leaving), weight: 0 });
         }
         if let Some(sorry) = pooled.service.sorry.as_ref().filter(|_| inhibits) {
             let name = "(sorry)".to_owned();
-            entries.insert(name, Entry { server: Arc::clone(sorry), share: Share::Weight(1) });
+            entries.insert(name, Entry { server: Arc::clone(sorry), weight: 1 });
         }
         Some(Table { service: Arc::clone(&pooled.service), entries })
     }
 
-    /// What a server is given; `None`: it is not in the table.
-    fn share(&self, service: &str, name: &str, member: &Member, when_down: WhenDown) -> Option<Share> {
+    /// The weight that a server is given; `None`: it is not in the table.
+    fn share(&self, service: &str, name: &str, member: &Member, when_down: WhenDown) -> Option<u32> {
         let order = self.memory.get(service, name);
         if let Some(Order::Drain) = order {
-            return self.memory.is_draining(service, name).then_some(Share::Weight(0));
+            return self.memory.is_draining(service, name).then_some(0);
         }
         match (&member.state, when_down) {
-            (State::Unknown, _) => Some(Share::AsFound),
-            (State::Well, _) => Some(Share::Weight(self.weight(member, order))),
-            (State::Bad(_), WhenDown::Remove) => None,
-            (State::Bad(_), WhenDown::Quiesce) => Some(Share::Weight(0)),
+            (State::Well, _) => Some(self.weight(member, order)),
+            (State::Unknown, _) | (State::Bad(_), WhenDown::Remove) => None,
+            (State::Bad(_), WhenDown::Quiesce) => Some(0),
         }
     }
 
@@ -396,15 +433,10 @@ impl Pool {
 
     /// The weights of those that get connections; one that nobody knows yet is taken for well.
     fn live(&self, name: &str, pooled: &Pooled) -> u64 {
-        let weight = |(server, member): (&String, &Member)| match self.share(
-            name,
-            server,
-            member,
-            pooled.service.when_down,
-        ) {
-            Some(Share::Weight(weight)) => u64::from(weight),
-            Some(Share::AsFound) => u64::from(member.server.weight),
-            None => 0,
+        let when_down = pooled.service.when_down;
+        let weight = |(server, member): (&String, &Member)| match member.state {
+            State::Unknown => u64::from(member.server.weight),
+            State::Well | State::Bad(_) => self.share(name, server, member, when_down).unwrap_or(0).into(),
         };
         pooled.servers.iter().map(weight).sum()
     }

@@ -15,11 +15,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Sender, UnboundedSender};
 use tokio::time::sleep;
 
-use crate::config::{Services, limits};
+use crate::config::{At, Balancer, Services, limits};
 use crate::time::Span;
 
-use super::check::perform::{Means, Prepared, Target, perform};
 use super::check::Verdict;
+use super::check::perform::{Means, Prepared, Target, perform};
 use super::message::{Ask, SOCKET_NAME, Word};
 use super::pool::{Changes, Event, Memory, Pool, ProbeId};
 use super::schedule::Schedule;
@@ -60,12 +60,12 @@ pub async fn run(run_dir: &Path, state_dir: &Path, seed: u64) -> Result<(), Fail
     let (reports, mut reported) = mpsc::unbounded_channel();
     let (answers, mut answered) = mpsc::unbounded_channel();
     let mut director = Director {
+        steering: Steering::new(reports, kept.places().clone()),
         pool: Pool::new(kept),
         schedule: Schedule::new(seed),
         means: Means::new().map_err(failed)?,
         prepared: BTreeMap::new(),
         services: Services::new(),
-        steering: Steering::new(reports),
         troubles: BTreeMap::new(),
         daemon: None,
         answers,
@@ -146,7 +146,9 @@ async fn attend(stream: UnixStream, asks: Sender<Asked>) {
             let ask = match serde_json::from_str(&line) {
                 Ok(ask) => ask,
                 Err(error) => {
-                    let why = format!("the director does not understand this: {error}; it may be of another version");
+                    let why = format!(
+                        "the director does not understand this: {error}; it may be of another version"
+                    );
                     let _ = reply.send(Word::Refused { why }).await;
                     return;
                 }
@@ -242,6 +244,22 @@ impl Director {
         }
         self.follow(changes);
         self.next_tick = self.pool.next_tick();
+        self.remember_places(|now, before| now.union(before).copied().collect());
+        // What an earlier life had there is taken back, even where nobody wants anything there any more.
+        let nobody = self.services.values().all(|service| service.balancer != Balancer::Ipvs);
+        if nobody && before.is_empty() && !self.pool.memory().places().is_empty() {
+            self.steer(&Which::Ipvs, Vec::new());
+        }
+    }
+
+    /// Where the kernel's balancer may have services of ours, which a later life has to know.
+    fn remember_places(&mut self, choose: impl FnOnce(&BTreeSet<At>, &BTreeSet<At>) -> BTreeSet<At>) {
+        let of_kernel = self.services.values().filter(|service| service.balancer == Balancer::Ipvs);
+        let now: BTreeSet<At> = of_kernel.map(|service| service.at).collect();
+        let places = choose(&now, self.pool.memory().places());
+        if self.pool.memory_mut().set_places(places) {
+            self.remember();
+        }
     }
 
     fn follow(&mut self, changes: Changes) {
@@ -263,7 +281,9 @@ impl Director {
 
     fn note_trouble(&mut self, event: &Event) {
         match event {
-            Event::TooFew { service, .. } => self.trouble(format!("service {service}"), Some(words::event(event))),
+            Event::TooFew { service, .. } => {
+                self.trouble(format!("service {service}"), Some(words::event(event)))
+            }
             Event::Enough { service } => self.trouble(format!("service {service}"), None),
             Event::Down { .. } | Event::Up { .. } => {}
         }
@@ -300,6 +320,9 @@ impl Director {
                     say(&format!("{about}: somebody else has changed it, and it is mended: {what}"));
                 }
                 self.trouble(about, None);
+                if report.which == Which::Ipvs {
+                    self.remember_places(|now, _| now.clone());
+                }
             }
             Err(error) => {
                 let why = format!("{about}: {error}");
@@ -315,8 +338,7 @@ impl Director {
     fn ask_who_is_due(&mut self, now: Span) {
         while let Some((id, _)) = self.schedule.take(now) {
             let Some(probe) = self.pool.probe(id) else { continue };
-            let target =
-                Target { address: probe.address, port: probe.port, variables: Vec::new() };
+            let target = Target { address: probe.address, port: probe.port, variables: Vec::new() };
             let prepared = match self.prepared.get(&id) {
                 Some(prepared) => Ok(Arc::clone(prepared)),
                 None => Prepared::new(&probe.check, &self.means).map(Arc::new),
@@ -363,7 +385,10 @@ impl Director {
             fs::rename(&new, &self.memory)
         };
         let why = write().err().map(|error| {
-            format!("{}: {error}; what was ordered is forgotten when the director ends", self.memory.display())
+            format!(
+                "{}: {error}; what was ordered is forgotten when the director ends",
+                self.memory.display()
+            )
         });
         self.trouble("memory".to_owned(), why);
     }

@@ -3,7 +3,7 @@
 //! What is wanted goes there, and what came of it comes back. A balancer that failed is settled anew until it is as it should
 //! be, and from time to time each is compared with what is wanted: somebody else may have changed it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::config::Balancer;
+use crate::config::{At, Balancer};
 
 use super::balancer::{self, Balance, BalancerError};
 use super::table::{Table, Tables};
@@ -74,12 +74,14 @@ type Wish = (String, Option<Table>);
 pub struct Steering {
     threads: BTreeMap<Which, Sender<Vec<Wish>>>,
     reports: UnboundedSender<Report>,
+    /// Where an earlier life had services of the kernel's balancer.
+    earlier: BTreeSet<At>,
 }
 
 impl Steering {
     /// None yet.
-    pub fn new(reports: UnboundedSender<Report>) -> Self {
-        Self { threads: BTreeMap::new(), reports }
+    pub fn new(reports: UnboundedSender<Report>, earlier: BTreeSet<At>) -> Self {
+        Self { threads: BTreeMap::new(), reports, earlier }
     }
 
     /// These services are wanted otherwise.
@@ -95,8 +97,10 @@ impl Steering {
         let (sender, inbox) = mpsc::channel();
         let (reports, of) = (self.reports.clone(), which.clone());
         let name = which.word().chars().take(15).collect();
+        let earlier = self.earlier.clone();
         thread::Builder::new().name(name).spawn(move || {
-            Helm { which: of, wanted: Tables::new(), balancer: None }.steer(wishes, &inbox, &reports);
+            Helm { which: of, wanted: Tables::new(), earlier, balancer: None }
+                .steer(wishes, &inbox, &reports);
         })?;
         self.threads.insert(which.clone(), sender);
         Ok(())
@@ -107,6 +111,7 @@ impl Steering {
 struct Helm {
     which: Which,
     wanted: Tables,
+    earlier: BTreeSet<At>,
     /// As it was settled last; `None`: it is not known how it is.
     balancer: Option<Box<dyn Balance>>,
 }
@@ -158,7 +163,7 @@ impl Helm {
                 return Ok(Vec::new());
             }
             Some(balancer) => balancer,
-            None => balancer::open(&self.which)?,
+            None => balancer::open(&self.which, &self.earlier)?,
         };
         let mut balancer = balancer;
         let mended = balancer.settle(&self.wanted)?;

@@ -22,15 +22,6 @@ pub struct Table {
 pub struct Entry {
     /// As configured.
     pub server: Arc<Server>,
-    /// How much of the connections it gets.
-    pub share: Share,
-}
-
-/// How much of the connections a server gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// In proportion to the others; 0: no new ones.
-    Weight(u32),
-    /// Nobody knows yet whether it is well: whoever is in the table stays as he is, and whoever is not is not put in.
-    AsFound,
+    /// Its weight now; 0: no new connections.
+    pub weight: u32,
 }

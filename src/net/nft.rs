@@ -19,7 +19,7 @@ use crate::types::GroupId;
 
 use super::netlink::{ACK, CREATE, EXCLUSIVE, Message, Netlink, Protocol, attribute, attributes};
 
-pub use expression::{Expression, Header, Word, translates_to};
+pub use expression::{Expression, Header, Word};
 
 /// `NFNL_SUBSYS_NFTABLES`: the upper half of every message's kind.
 pub(super) const SUBSYSTEM: u16 = 10;

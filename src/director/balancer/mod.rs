@@ -2,13 +2,15 @@
 //!
 //! A balancer decides nothing. It may block, and has a thread of its own.
 
+pub mod haproxy;
 pub mod ipvs;
 pub mod nftables;
-
-use crate::director::steering::Which;
-pub mod haproxy;
 pub mod program;
 
+use std::collections::BTreeSet;
+
+use crate::config::At;
+use crate::director::steering::Which;
 use crate::director::table::{Table, Tables};
 
 /// What divides the connections.
@@ -27,10 +29,12 @@ pub trait Balance: Send {
 #[error("{0}")]
 pub struct BalancerError(pub String);
 
-/// The balancer behind a name. Nothing is changed yet.
-pub(super) fn open(which: &Which) -> Result<Box<dyn Balance>, BalancerError> {
+/// The balancer behind a name. Nothing is changed yet. An earlier life had services of the kernel's at `earlier`.
+pub(super) fn open(which: &Which, earlier: &BTreeSet<At>) -> Result<Box<dyn Balance>, BalancerError> {
     match which {
         Which::Nftables => Ok(Box::new(nftables::Own::open()?)),
-        Which::Ipvs | Which::Haproxy(_) | Which::Program(_) => Err(BalancerError("not built".to_owned())),
+        Which::Ipvs => Ok(Box::new(ipvs::Ipvs::open(earlier.clone())?)),
+        Which::Haproxy(_) => Ok(Box::new(haproxy::Haproxy::new()?)),
+        Which::Program(_) => Ok(Box::new(program::Programs::new()?)),
     }
 }

@@ -7,13 +7,13 @@
 //!
 //! It never touches another table, and marks nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
 use crate::config::{At, Transport};
-use crate::director::table::{Share, Table, Tables};
-use crate::net::nft::{Batch, Expression, Family, Header, Hook, Nftables, Word, translates_to};
+use crate::director::table::{Table, Tables};
+use crate::net::nft::{Batch, Expression, Family, Header, Hook, Nftables, Word};
 
 use super::{Balance, BalancerError};
 
@@ -60,7 +60,9 @@ impl Own {
     /// Opens it, and changes nothing.
     pub fn open() -> Result<Self, BalancerError> {
         let kernel = Nftables::open(TABLE).map_err(|error| {
-            BalancerError(format!("nftables cannot be had: {error}; it takes CAP_NET_ADMIN and a kernel that has it"))
+            BalancerError(format!(
+                "nftables cannot be had: {error}; it takes CAP_NET_ADMIN and a kernel that has it"
+            ))
         })?;
         Ok(Self { kernel, made: None, told: Vec::new() })
     }
@@ -74,7 +76,9 @@ impl Own {
     }
 
     fn commit(&mut self, batch: Batch) -> Result<(), BalancerError> {
-        self.kernel.commit(batch, None).map_err(|refused| BalancerError(format!("the kernel refused the rules: {refused}")))
+        self.kernel.commit(batch, None).map_err(|refused| {
+            BalancerError(format!("the kernel refused {}: {}", refused.step, refused.error))
+        })
     }
 
     fn make(&mut self, wanted: BTreeMap<String, Rules>) -> Result<(), BalancerError> {
@@ -89,7 +93,11 @@ impl Own {
             batch.table(family);
             batch.side_chain(family, DISPATCH);
             for (name, number) in HOOKS {
-                batch.chain(family, name, Hook { number, priority: PRIORITY, device: None, translates: true });
+                batch.chain(
+                    family,
+                    name,
+                    Hook { number, priority: PRIORITY, device: None, translates: true },
+                );
                 batch.rule(family, name, &[Expression::Jump(DISPATCH)]);
             }
         }
@@ -107,11 +115,8 @@ impl Own {
 impl Balance for Own {
     fn settle(&mut self, wanted: &Tables) -> Result<Vec<String>, BalancerError> {
         let present = self.read()?;
-        let found = found(&present);
-        let rules: BTreeMap<String, Rules> = wanted
-            .iter()
-            .filter_map(|(name, table)| Some((name.clone(), rules(table, found.get(&chain_of(name)))?)))
-            .collect();
+        let rules: BTreeMap<String, Rules> =
+            wanted.iter().filter_map(|(name, table)| Some((name.clone(), rules(table)?))).collect();
         let mut mended = Vec::new();
         if self.made.is_some() && present != self.told {
             mended.push(format!("the rules of table {TABLE} were not as they were made"));
@@ -125,9 +130,7 @@ impl Balance for Own {
     fn change(&mut self, name: &str, wanted: &Table) -> Result<(), BalancerError> {
         let chain = chain_of(name);
         let old = self.made.as_ref().and_then(|made| made.get(name)).cloned();
-        let stands: BTreeSet<(IpAddr, u16)> =
-            old.iter().flat_map(|old| &old.parts).map(|(address, port, _)| (*address, *port)).collect();
-        let Some(new) = rules(wanted, Some(&stands)) else { return Ok(()) };
+        let Some(new) = rules(wanted) else { return Ok(()) };
         if old.as_ref() == Some(&new) {
             return Ok(());
         }
@@ -166,19 +169,8 @@ fn chain_of(service: &str) -> String {
     format!("to:{service}")
 }
 
-/// Who was in each chain.
-fn found(present: &[(String, Vec<u8>)]) -> BTreeMap<String, BTreeSet<(IpAddr, u16)>> {
-    let mut found: BTreeMap<String, BTreeSet<(IpAddr, u16)>> = BTreeMap::new();
-    for (chain, rule) in present {
-        if let Some(server) = translates_to(rule) {
-            found.entry(chain.clone()).or_default().insert(server);
-        }
-    }
-    found
-}
-
 /// What a table means; `None` for what no rule of ours can do, which the configuration does not let through.
-fn rules(table: &Table, found: Option<&BTreeSet<(IpAddr, u16)>>) -> Option<Rules> {
+fn rules(table: &Table) -> Option<Rules> {
     let At::Address { address, port, protocol } = table.service.at else { return None };
     let carried = match protocol {
         Transport::Tcp => 6,
@@ -188,15 +180,9 @@ fn rules(table: &Table, found: Option<&BTreeSet<(IpAddr, u16)>>) -> Option<Rules
     let scheduler = table.service.scheduler.as_ref().map_or("wrr", |scheduler| scheduler.name.as_str());
     let mut parts = Vec::new();
     for entry in table.entries.values() {
-        let place = (entry.server.address, entry.server.port);
-        let weight = match entry.share {
-            Share::Weight(weight) => weight,
-            Share::AsFound if found.is_some_and(|found| found.contains(&place)) => entry.server.weight,
-            Share::AsFound => 0,
-        };
-        let weight = if scheduler == "rr" { weight.min(1) } else { weight };
+        let weight = if scheduler == "rr" { entry.weight.min(1) } else { entry.weight };
         if weight > 0 {
-            parts.push((place.0, place.1, weight));
+            parts.push((entry.server.address, entry.server.port, weight));
         }
     }
     let divisor = parts.iter().map(|(_, _, weight)| *weight).fold(0, greatest_common_divisor).max(1);

@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::agents::program::{Ended, Program};
 use crate::config::{At, Balancer, Forwarding, Transport};
 use crate::director::balancer::{Balance, BalancerError};
 use crate::director::table::{Table, Tables};
+use crate::programs::program::{Ended, Program};
 use crate::time::Span;
 
 /// The version of the table's shape.

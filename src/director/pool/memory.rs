@@ -1,9 +1,10 @@
 //! What an operator has ordered. It outlives the director.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::At;
 use crate::time::Span;
 
 /// What an operator wants of a server.
@@ -20,12 +21,26 @@ pub enum Order {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     orders: BTreeMap<String, BTreeMap<String, Order>>,
+    /// Where the kernel's balancer may have services of ours.
+    #[serde(default)]
+    places: BTreeSet<At>,
     /// Those that still end what they have, and since when. Whoever is not here has ended it.
     #[serde(skip)]
     draining: BTreeMap<(String, String), Span>,
 }
 
 impl Memory {
+    /// Where the kernel's balancer may have services of ours.
+    pub(in crate::director) fn places(&self) -> &BTreeSet<At> {
+        &self.places
+    }
+
+    /// Tells whether that is news.
+    pub(in crate::director) fn set_places(&mut self, places: BTreeSet<At>) -> bool {
+        let before = std::mem::replace(&mut self.places, places);
+        before != self.places
+    }
+
     pub(super) fn get(&self, service: &str, server: &str) -> Option<Order> {
         self.orders.get(service)?.get(server).copied()
     }

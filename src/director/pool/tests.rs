@@ -48,9 +48,9 @@ impl Pool {
     }
 
     /// Who is in the table.
-    fn shares(&self) -> Vec<(String, Share)> {
+    fn shares(&self) -> Vec<(String, u32)> {
         let table = self.table("web").unwrap();
-        table.entries.into_iter().map(|(name, entry)| (name, entry.share)).collect()
+        table.entries.into_iter().map(|(name, entry)| (name, entry.weight)).collect()
     }
 }
 
@@ -62,24 +62,36 @@ fn started(services: &Services) -> Pool {
     pool
 }
 
-fn weight(name: &str, weight: u32) -> (String, Share) {
-    (name.to_owned(), Share::Weight(weight))
+fn weight(name: &str, weight: u32) -> (String, u32) {
+    (name.to_owned(), weight)
 }
 
 #[test]
-fn who_is_not_known_stays_as_he_is_found_and_the_first_answer_decides() {
+fn nothing_is_wanted_before_everybody_was_asked_and_the_first_answer_decides() {
     let mut pool = Pool::new(Memory::default());
-    let changes = pool.serve(&two(""), at(0));
-    assert_eq!(changes.tables, BTreeSet::from(["web".to_owned()]));
-    assert_eq!(pool.shares(), [("one".to_owned(), Share::AsFound), ("two".to_owned(), Share::AsFound)]);
+    pool.serve(&two(""), at(0));
+    assert_eq!((pool.table("web"), pool.next_tick()), (None, Some(PATIENCE)));
     let changes = pool.all("10.0.0.1", &well(), at(1));
     assert_eq!(
         changes.events,
         [Event::Up { service: "web".to_owned(), server: "one".to_owned(), after: None }]
     );
+    assert_eq!(pool.table("web"), None);
     let changes = pool.all("10.0.0.2", &bad(), at(1));
-    assert_eq!(changes.events.len(), 1);
+    assert_eq!((changes.events.len(), changes.tables), (1, BTreeSet::from(["web".to_owned()])));
+    assert_eq!((pool.shares(), pool.next_tick()), (vec![weight("one", 3)], None));
+}
+
+#[test]
+fn nobody_is_waited_for_for_ever_and_whoever_comes_later_is_in_when_he_has_answered() {
+    let mut pool = Pool::new(Memory::default());
+    pool.serve(&two(""), at(0));
+    pool.all("10.0.0.1", &well(), at(1));
+    assert_eq!(pool.tick(at(4)), Changes::default());
+    assert!(pool.tick(at(5)).tables.contains("web"));
     assert_eq!(pool.shares(), [weight("one", 3)]);
+    pool.all("10.0.0.2", &well(), at(6));
+    assert_eq!(pool.shares(), [weight("one", 3), weight("two", 1)]);
 }
 
 #[test]
@@ -167,9 +179,10 @@ fn a_drained_server_ends_what_it_has_and_is_then_gone_until_it_is_wanted_again()
     let mut next = Pool::new(serde_json::from_str(&text).unwrap());
     next.serve(&two(""), at(50));
     next.all("10.0.0.1", &well(), at(51));
-    assert_eq!(next.shares(), [("two".to_owned(), Share::AsFound)]);
+    next.all("10.0.0.2", &well(), at(51));
+    assert_eq!(next.shares(), [weight("two", 1)]);
     next.order(None, "one", None, at(52)).unwrap();
-    assert_eq!(next.shares(), [weight("one", 3), ("two".to_owned(), Share::AsFound)]);
+    assert_eq!(next.shares(), [weight("one", 3), weight("two", 1)]);
 }
 
 #[test]
@@ -198,10 +211,13 @@ fn whoever_is_configured_no_more_has_time_to_end_what_he_has() {
     let one =
         services("[service.web]\naddress = \"192.0.2.1:80\"\ndrain = \"20s\"\nservers = [\"10.0.0.3\"]\n");
     pool.serve(&one, at(100));
-    assert_eq!(pool.shares(), [("10.0.0.3".to_owned(), Share::AsFound), weight("one", 0), weight("two", 0)]);
+    assert_eq!(pool.shares(), [weight("one", 0), weight("two", 0)]);
+    pool.all("10.0.0.3", &well(), at(101));
+    assert_eq!(pool.shares(), [weight("10.0.0.3", 1), weight("one", 0), weight("two", 0)]);
     // One of them is wanted again.
     pool.serve(&two(""), at(110));
-    assert_eq!(pool.shares().len(), 2, "{:?}", pool.shares());
+    pool.all("10.0.0.1", &well(), at(111));
+    assert_eq!(pool.shares(), [weight("10.0.0.3", 0), weight("one", 3)]);
     let changes = pool.serve(&Services::new(), at(120));
     assert_eq!((changes.tables.len(), pool.table("web")), (1, None));
     assert_eq!(pool.probes().count(), 0);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::At;
 use crate::time::Span;
 
-use super::{Member, Order, Pool, Pooled, Probed, Share, State};
+use super::{Member, Order, Pool, Pooled, Probed, State};
 
 /// All services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,13 +78,7 @@ impl Pool {
 
     fn service_view(&self, name: &str, pooled: &Pooled, now: Span) -> ServiceView {
         let table = self.table(name);
-        let weight = |server: &str| {
-            let entry = table.as_ref()?.entries.get(server)?;
-            match entry.share {
-                Share::Weight(weight) => Some(weight),
-                Share::AsFound => None,
-            }
-        };
+        let weight = |server: &str| Some(table.as_ref()?.entries.get(server)?.weight);
         let server = |(server, member): (&String, &Member)| {
             let order = self.memory.get(name, server);
             let state = match (order, &member.state) {

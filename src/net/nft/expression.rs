@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::netlink::{Nest, attribute, attributes};
+use super::super::netlink::Nest;
 
 /// From which header bytes are loaded.
 #[derive(Clone, Copy, Debug)]
@@ -201,26 +201,6 @@ fn translate(list: &mut Nest<'_>, address: IpAddr, port: u16) {
         data.attr(1, &number(DESTINATION)).attr(2, &number(family));
         data.attr(3, &number(Word::FIRST.register())).attr(5, &number(PORT.register()));
     });
-}
-
-/// Where such a rule sends a connection, as the kernel tells its expressions; `None`: it is another rule.
-pub fn translates_to(rule: &[u8]) -> Option<(IpAddr, u16)> {
-    let (mut address, mut port) = (None, None);
-    for (_, item) in attributes(rule) {
-        if attribute(item, 1) != Some(b"immediate\0") {
-            continue;
-        }
-        let Some(data) = attribute(item, 2) else { continue };
-        let Some(value) = attribute(data, 2).and_then(|value| attribute(value, ITEM)) else { continue };
-        if let Ok(bytes) = value.try_into() {
-            port = Some(u16::from_be_bytes(bytes));
-        } else if let Ok(bytes) = <[u8; 4]>::try_from(value) {
-            address = Some(IpAddr::from(bytes));
-        } else if let Ok(bytes) = <[u8; 16]>::try_from(value) {
-            address = Some(IpAddr::from(bytes));
-        }
-    }
-    Some((address?, port?))
 }
 
 fn lookup(list: &mut Nest<'_>, set: &str, inverted: u32) {
