@@ -73,6 +73,10 @@ impl Core {
         } else {
             return;
         };
+        // What the plan takes away from here to make room for it must have gone first.
+        if self.has_its_most(group) {
+            return;
+        }
         if self.may_claim(group, fx) {
             self.claim_group(group, because, fx);
             self.rest_on_stand_in(group);
@@ -128,7 +132,6 @@ impl Core {
         if misplaced
             || avoided
             || tenure.plan.is_full()
-            || self.has_its_most(group)
             || tenure.group.after.iter().any(|first| !self.is_served(*first))
         {
             return false;

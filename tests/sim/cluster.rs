@@ -205,12 +205,13 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
     };
     let clones = !(shape.plain || by_evidence) && rng.chance(150);
     if clones && group.with.is_none() && group.apart.is_empty() {
-        let count = 2 + u16::try_from(rng.below(3)).unwrap_or(0);
-        let weights = if rng.chance(300) { owners.first().map(|first| (*first, 2)) } else { None };
+        let count = pick(rng, &[2, 3, 4, 4, 6, 8]);
+        let weights = if rng.chance(400) { draw_weights(&owners, rng) } else { BTreeMap::new() };
+        let most = draw_most(count, rng);
         for index in 0..count {
             let name = format!("{name}:{index}");
             let instance = Instance::new(GroupId::of(&group.name), index, count);
-            let instance = Instance { weights: weights.into_iter().collect(), ..instance };
+            let instance = Instance { weights: weights.clone(), most, ..instance };
             config.groups.insert(
                 GroupId::of(&name),
                 Group { name, clone_of: Some(instance), prefer: Vec::new(), ..group.clone() },
@@ -218,6 +219,30 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
         }
     } else {
         config.groups.insert(GroupId::of(&name), group);
+    }
+}
+
+fn draw_weights(owners: &[NodeId], rng: &mut Rng) -> BTreeMap<NodeId, u16> {
+    let weigh = |owner: &NodeId| rng.chance(600).then(|| (*owner, pick(rng, &[2, 2, 3, 5])));
+    owners.iter().filter_map(weigh).collect()
+}
+
+/// How many instances a node may have; often fewer than all nodes would need.
+fn draw_most(count: u16, rng: &mut Rng) -> Option<u16> {
+    let most = 1 + u16::try_from(rng.below(u64::from(count))).unwrap_or(0);
+    rng.chance(500).then_some(most)
+}
+
+/// Every instance of a clone shall be shared out otherwise.
+fn change_shares(config: &mut Config, rng: &mut Rng) {
+    let owners: Vec<NodeId> =
+        config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(id, _)| *id).collect();
+    let (seed, all) = (rng.next_u64(), config.groups.values_mut());
+    for of in all.filter_map(|group| group.clone_of.as_mut()) {
+        // The same for all instances of one clone.
+        let mut rng = Rng::new(seed ^ u64::from(of.group.0));
+        of.most = draw_most(of.count, &mut rng);
+        of.weights = draw_weights(&owners, &mut rng);
     }
 }
 
@@ -270,6 +295,9 @@ pub(crate) fn change_groups(config: &mut Config, shape: &Shape, rng: &mut Rng) {
         if !needed {
             config.groups.remove(&gone);
         }
+    }
+    if rng.chance(500) {
+        change_shares(config, rng);
     }
     draw_group(config, shape, 7, rng);
     if let Some(group) = config.groups.values_mut().next() {

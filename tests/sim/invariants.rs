@@ -17,7 +17,7 @@ pub(crate) const AT_ONCE: &str = "takers in the same moment, which evidence cann
 /// A broken promise.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
-    /// 1 to 6 as in the protocol's page, 7 replay, 8 hygiene.
+    /// 1 to 7 as in the protocol's page, 8 replay, 9 hygiene.
     pub(crate) invariant: u8,
     pub(crate) at: u64,
     pub(crate) what: String,
@@ -256,6 +256,7 @@ impl World {
 
     /// What a core decided in one step.
     pub(crate) fn check_effects(&mut self, node: usize, boot: Span, effects: &[Effect]) {
+        self.check_leases(node, effects);
         let mut sends = 0;
         for effect in effects {
             match effect {
@@ -282,7 +283,7 @@ impl World {
             }
         }
         if sends > 0 {
-            self.stats.exercise(8);
+            self.stats.exercise(9);
             let in_a_row = if self.machines.len() < CROWD { IN_A_ROW } else { IN_A_ROW_IN_A_CROWD };
             let sent = &mut self.machines[node].daemon.sent;
             let first = sent.len().checked_sub(in_a_row).map(|place| sent[place]);
@@ -293,7 +294,7 @@ impl World {
             let close = first.is_some_and(|first| boot.as_micros() - first.as_micros() < BETWEEN_BEATS);
             if sends > 1 || close {
                 let name = self.machines[node].name.clone();
-                self.violate(8, format!("{name} says {sends} beats at {boot}, {in_a_row} after {first:?}"));
+                self.violate(9, format!("{name} says {sends} beats at {boot}, {in_a_row} after {first:?}"));
             }
         }
     }
@@ -449,33 +450,52 @@ impl World {
 
     /// Whether every group is held exactly once by these machines: the lease, and all that runs under it.
     pub(crate) fn held_once(&self, by: impl Fn(usize) -> bool) -> Result<(), String> {
-        self.config.groups.keys().try_for_each(|group| self.group_held_once(*group, &by))
+        let single = self.config.groups.iter().filter(|(_, group)| group.clone_of.is_none());
+        single.map(|(id, _)| *id).try_for_each(|group| self.group_held_once(group, &by))?;
+        self.clones_held(by)
     }
 
     pub(crate) fn group_held_once(&self, group: GroupId, by: impl Fn(usize) -> bool) -> Result<(), String> {
-        let Some(found) = self.config.groups.get(&group) else { return Ok(()) };
+        match self.held_at_most_once(group, by)? {
+            None if self.config.groups.contains_key(&group) => {
+                Err(format!("{} is held by nobody", self.names_of(group)))
+            }
+            None | Some(_) => Ok(()),
+        }
+    }
+
+    /// Who of these holds a group, if anybody does: the lease, and all that runs under it, and nobody else.
+    pub(crate) fn held_at_most_once(
+        &self,
+        group: GroupId,
+        by: impl Fn(usize) -> bool,
+    ) -> Result<Option<usize>, String> {
+        let Some(found) = self.config.groups.get(&group) else { return Ok(None) };
         let stands = |node: &usize| {
             self.machines[*node].alive() && self.machines[*node].kernel.stands(group, self.now)
         };
         let holders: Vec<usize> = (0..self.machines.len()).filter(|&node| by(node)).filter(stands).collect();
-        let [holder] = holders[..] else {
-            return Err(format!("{} is held by {} nodes", found.name, holders.len()));
+        let holder = match holders[..] {
+            [] => None,
+            [holder] => Some(holder),
+            [..] => return Err(format!("{} is held by {} nodes", found.name, holders.len())),
         };
-        if !self.machines[holder].serves(group, &self.config) {
+        if let Some(holder) = holder.filter(|&holder| !self.machines[holder].serves(group, &self.config)) {
             return Err(format!("{} is not served whole on {}", found.name, self.machines[holder].name));
         }
         let cold = |place: &&(GroupId, u16)| {
             place.0 == group && found.resources.get(usize::from(place.1)).is_some_and(|r| !r.warm)
         };
         // What was released dirty was told; who is no member any more is the operator's.
-        let second = (0..self.machines.len()).filter(|&node| by(node) && node != holder).find(|&node| {
-            let machine = &self.machines[node];
-            let member = self.config.nodes.contains_key(&machine.id);
-            member && machine.on && machine.running.iter().any(|place| cold(&place))
-        });
+        let second =
+            (0..self.machines.len()).filter(|&node| by(node) && Some(node) != holder).find(|&node| {
+                let machine = &self.machines[node];
+                let member = self.config.nodes.contains_key(&machine.id);
+                member && machine.on && machine.running.iter().any(|place| cold(&place))
+            });
         match second {
             Some(second) => Err(format!("{} also runs on {}", found.name, self.machines[second].name)),
-            None => Ok(()),
+            None => Ok(holder),
         }
     }
 

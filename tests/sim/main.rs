@@ -25,6 +25,7 @@ mod report;
 mod scenario;
 mod script;
 mod search;
+mod shares;
 mod shell;
 mod timeline;
 mod world;

@@ -60,6 +60,10 @@ pub(crate) struct Daemon {
     pub(crate) beats: u64,
     /// The ends of its leases as it told the kernel, on its boot clock.
     pub(crate) until: BTreeMap<GroupId, Span>,
+    /// The leases that its core has won, or adopted, and not dropped.
+    pub(crate) leased: BTreeSet<GroupId>,
+    /// What its core goes by.
+    pub(crate) config: Option<Arc<Config>>,
     pub(crate) recording: Option<Recording>,
     /// What it was told of its watchdog: whether it has opened it.
     pub(crate) watchdog: Option<bool>,
@@ -243,6 +247,9 @@ impl World {
         #[cfg(not(feature = "mutants"))]
         let core = Core::start(start.clone(), &mut effects);
         self.stats.steps += 1;
+        let daemon = &mut self.machines[node].daemon;
+        daemon.leased = start.standing.keys().copied().collect();
+        daemon.config = Some(Arc::clone(&start.config));
         self.check_effects(node, boot, &effects);
         let interfaces = self.config.interfaces.len();
         let daemon = &mut self.machines[node].daemon;

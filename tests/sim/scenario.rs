@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use systole::config::{Config, Monitor, VotersBefore};
+use systole::config::{Config, Group, Instance, Monitor, VotersBefore};
 use systole::rng::Rng;
 use systole::time::Span;
 use systole::types::{GroupId, NodeId};
@@ -14,7 +14,7 @@ use systole::types::{GroupId, NodeId};
 use crate::Tally;
 use crate::cluster::{Shape, draw_config, draw_group};
 use crate::draw::{Class, MachinePlan, Plan, lay_out};
-use crate::script::{Do, Expect, Pattern, Script, State, Step, Verb, parse};
+use crate::script::{Do, Expect, GroupLine, Pattern, Script, State, Step, Verb, parse};
 use crate::world::{Options, Seen, Sight, What, World};
 
 fn folder() -> PathBuf {
@@ -115,37 +115,48 @@ fn configure(script: &Script, shape: &Shape, rng: &mut Rng) -> Config {
         let mut one = config.clone();
         one.groups.clear();
         draw_group(&mut one, shape, 0, rng);
-        let Some(mut group) = one.groups.into_values().next() else { continue };
-        group.name.clone_from(&line.name);
-        group.prefer = line
-            .prefer
-            .iter()
-            .map(|name| NodeId::of(name))
-            .filter(|id| config.nodes.contains_key(id))
-            .collect();
-        group.failback = line.failback;
-        group.failback_delay = Span::ZERO;
-        group.exclusive = line.exclusive;
-        group.promise = line.promise();
-        group.after = line.after.iter().map(|name| GroupId::of(name)).collect();
-        group.apart = line.apart.iter().map(|name| GroupId::of(name)).collect();
-        group.with = line.with.as_ref().map(|name| GroupId::of(name));
-        group.failure_window = Span(line.window.unwrap_or(shape.lease * 4));
-        let mut resource = (*group.resources[0]).clone();
-        resource.monitor = line.monitor.map(|every| Monitor {
-            every: Span(every),
-            timeout: Some(Span(every)),
-            restarts: line.restarts,
-        });
-        group.resources = (0..line.resources)
-            .map(|place| {
-                let warm = line.warm && place > 0;
-                Arc::new(systole::config::Resource { name: format!("r{place}"), warm, ..resource.clone() })
-            })
-            .collect();
-        config.groups.insert(GroupId::of(&line.name), group);
+        let Some(drawn) = one.groups.into_values().next() else { continue };
+        let group = group_of(line, drawn, &config, shape.lease);
+        for (index, name) in (0..).zip(line.names()) {
+            let clone_of = (line.clones > 0).then(|| instance_of(line, index));
+            config.groups.insert(GroupId::of(&name), Group { name, clone_of, ..group.clone() });
+        }
     }
     config
+}
+
+/// The group that was drawn, with everything as the line says.
+fn group_of(line: &GroupLine, drawn: Group, config: &Config, lease: u64) -> Group {
+    let prefer = line.prefer.iter().map(|name| NodeId::of(name));
+    let mut resource = (*drawn.resources[0]).clone();
+    resource.monitor = line.monitor.map(|every| Monitor {
+        every: Span(every),
+        timeout: Some(Span(every)),
+        restarts: line.restarts,
+    });
+    let resources = (0..line.resources).map(|place| {
+        let warm = line.warm && place > 0;
+        Arc::new(systole::config::Resource { name: format!("r{place}"), warm, ..resource.clone() })
+    });
+    Group {
+        prefer: prefer.filter(|id| config.nodes.contains_key(id)).collect(),
+        failback: line.failback,
+        failback_delay: Span(line.failback_delay),
+        exclusive: line.exclusive,
+        promise: line.promise(),
+        after: line.after.iter().map(|name| GroupId::of(name)).collect(),
+        apart: line.apart.iter().map(|name| GroupId::of(name)).collect(),
+        with: line.with.as_ref().map(|name| GroupId::of(name)),
+        failure_window: Span(line.window.unwrap_or(lease * 4)),
+        resources: resources.collect(),
+        ..drawn
+    }
+}
+
+fn instance_of(line: &GroupLine, index: u16) -> Instance {
+    let weights = line.weights.iter().map(|(node, weight)| (NodeId::of(node), *weight)).collect();
+    let instance = Instance::new(GroupId::of(&line.name), index, line.clones);
+    Instance { weights, most: line.most, ..instance }
 }
 
 fn play(world: &mut World, script: &Script) -> Result<(), String> {
@@ -269,6 +280,14 @@ fn is(world: &World, state: &State) -> Result<(), String> {
             let runs = world.machines[*node].running.iter().any(|(of, _)| of == group);
             if runs { Err("something runs".to_owned()) } else { Ok(()) }
         }
+        State::Has(node, count, instances) => {
+            let machine = &world.machines[*node];
+            let held = |group: &&GroupId| {
+                machine.kernel.stands(**group, world.now) && machine.serves(**group, &world.config)
+            };
+            let has = instances.iter().filter(held).count();
+            if has == *count { Ok(()) } else { Err(format!("it has {has}")) }
+        }
     }
 }
 
@@ -328,15 +347,26 @@ impl World {
                 nodes.iter().for_each(|node| self.configure(*node, config));
             }
             Do::Deadtime { span, nodes } => {
-                let mut config = (*self.config).clone();
-                config.timing.deadtime = Span(*span);
-                config.timing.warntime = config.timing.keepalive + Span(*span / 2);
-                config.timing.initdead = Span(*span * 2);
                 self.longest_lease = self.longest_lease.max(*span);
-                self.configs.push(Arc::new(config));
-                let place = self.configs.len() - 1;
-                nodes.iter().for_each(|node| self.configure(*node, place));
+                self.load(nodes, |config| {
+                    config.timing.deadtime = Span(*span);
+                    config.timing.warntime = config.timing.keepalive + Span(*span / 2);
+                    config.timing.initdead = Span(*span * 2);
+                });
             }
+            Do::Most { most, nodes } => self.load(nodes, |config| {
+                let instances = config.groups.values_mut().filter_map(|group| group.clone_of.as_mut());
+                instances.for_each(|instance| instance.most = Some(*most));
+            }),
         }
+    }
+
+    /// These nodes get the configuration with this change.
+    fn load(&mut self, nodes: &[usize], change: impl FnOnce(&mut Config)) {
+        let mut config = (*self.config).clone();
+        change(&mut config);
+        self.configs.push(Arc::new(config));
+        let place = self.configs.len() - 1;
+        nodes.iter().for_each(|node| self.configure(*node, place));
     }
 }

@@ -35,6 +35,11 @@ pub(crate) struct GroupLine {
     pub(crate) name: String,
     pub(crate) prefer: Vec<String>,
     pub(crate) failback: bool,
+    pub(crate) failback_delay: u64,
+    /// So many instances, `NAME:0` and on; 0: it is no clone.
+    pub(crate) clones: u16,
+    pub(crate) most: Option<u16>,
+    pub(crate) weights: Vec<(String, u16)>,
     pub(crate) exclusive: bool,
     pub(crate) at_least_one: bool,
     pub(crate) after: Option<String>,
@@ -50,6 +55,14 @@ pub(crate) struct GroupLine {
 impl GroupLine {
     pub(crate) fn promise(&self) -> Promise {
         if self.at_least_one { Promise::AtLeastOne } else { Promise::AtMostOne }
+    }
+
+    /// What is configured by this line: the group, or each of its instances.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match self.clones {
+            0 => vec![self.name.clone()],
+            count => (0..count).map(|index| format!("{}:{index}", self.name)).collect(),
+        }
     }
 }
 
@@ -82,6 +95,8 @@ pub(crate) enum State {
     NobodyHolds(GroupId),
     HeldOnce(GroupId),
     RunsNothing(usize, GroupId),
+    /// So many of these instances of one clone.
+    Has(usize, usize, Vec<GroupId>),
 }
 
 /// One thing that is expected.
@@ -125,6 +140,11 @@ pub(crate) enum Do {
     },
     Deadtime {
         span: u64,
+        nodes: Vec<usize>,
+    },
+    /// The most instances of every clone that a node may have.
+    Most {
+        most: u16,
         nodes: Vec<usize>,
     },
 }
@@ -188,6 +208,10 @@ pub(crate) fn time(word: &str) -> Read<u64> {
 
 fn number(word: &str) -> Read<u64> {
     word.parse().map_err(|_| format!("`{word}` is no number"))
+}
+
+fn few(word: &str) -> Read<u16> {
+    word.parse().map_err(|_| format!("`{word}` is no small number"))
 }
 
 impl Script {
@@ -263,6 +287,10 @@ impl Script {
                     group.failback = true;
                     rest
                 }
+                ["failback-delay", span, rest @ ..] => {
+                    group.failback_delay = time(span)?;
+                    rest
+                }
                 ["exclusive", rest @ ..] => {
                     group.exclusive = true;
                     rest
@@ -303,11 +331,31 @@ impl Script {
                     group.window = Some(time(span)?);
                     rest
                 }
-                [other, ..] => return Err(format!("`{other}` says nothing about a group")),
+                words => self.read_shares(&mut group, words)?,
             }
         }
         self.groups.push(group);
         Ok(())
+    }
+
+    /// What is said of a clone; the words after it.
+    fn read_shares<'a, 'b>(&self, group: &mut GroupLine, words: &'a [&'b str]) -> Read<&'a [&'b str]> {
+        match words {
+            ["clones", count, rest @ ..] => {
+                group.clones = few(count)?;
+                Ok(rest)
+            }
+            ["clones-per-node", most, rest @ ..] => {
+                group.most = Some(few(most)?);
+                Ok(rest)
+            }
+            ["weight", node, weight, rest @ ..] => {
+                self.node(node)?;
+                group.weights.push(((*node).to_owned(), few(weight)?));
+                Ok(rest)
+            }
+            other => Err(format!("`{}` says nothing about a group", other.join(" "))),
+        }
     }
 
     fn read_step(&self, words: &[&str]) -> Read<Step> {
@@ -342,13 +390,19 @@ impl Script {
     }
 
     fn place(&self, name: &str) -> Read<usize> {
-        if !self.groups.iter().any(|group| group.name == name) {
-            return Err(format!("there is no group `{name}`"));
-        }
         // The place in the order of ids, which is the order of a configuration's groups.
-        let mut ids: Vec<GroupId> = self.groups.iter().map(|group| GroupId::of(&group.name)).collect();
+        let names = self.groups.iter().flat_map(GroupLine::names);
+        let mut ids: Vec<GroupId> = names.map(|name| GroupId::of(&name)).collect();
         ids.sort_unstable();
-        ids.iter().position(|id| *id == GroupId::of(name)).ok_or_else(|| name.to_owned())
+        ids.iter()
+            .position(|id| *id == GroupId::of(name))
+            .ok_or_else(|| format!("there is no group `{name}`"))
+    }
+
+    fn instances(&self, name: &str) -> Read<Vec<GroupId>> {
+        let line = self.groups.iter().find(|group| group.name == name && group.clones > 0);
+        let names = line.ok_or_else(|| format!("there is no clone `{name}`"))?.names();
+        Ok(names.iter().map(|name| GroupId::of(name)).collect())
     }
 
     fn read_command(&self, words: &[&str]) -> Read<Do> {
@@ -396,6 +450,9 @@ impl Script {
             }
             ["deadtime", span, "on", nodes @ ..] => {
                 Ok(Do::Deadtime { span: time(span)?, nodes: self.nodes(nodes)? })
+            }
+            ["clones-per-node", most, "on", nodes @ ..] => {
+                Ok(Do::Most { most: few(most)?, nodes: self.nodes(nodes)? })
             }
             _ => self.read_order(words),
         }
@@ -533,6 +590,10 @@ impl Script {
             [node, "holds", group] if *node != "nobody" => {
                 Ok(Expect::Now(State::Holds(self.node(node)?, self.group(group)?), span.unwrap_or(0)))
             }
+            [node, "has", count, "of", group] => Ok(Expect::Now(
+                State::Has(self.node(node)?, usize::from(few(count)?), self.instances(group)?),
+                span.unwrap_or(0),
+            )),
             ["nobody", "holds", group] => {
                 Ok(Expect::Now(State::NobodyHolds(self.group(group)?), span.unwrap_or(0)))
             }

@@ -170,7 +170,7 @@ impl World {
             let sent = self.machines[node].daemon.beats - before;
             if sent > most {
                 let name = self.machines[node].name.clone();
-                self.violate(8, format!("{name} sent {sent} beats in a quiet time for at most {most}"));
+                self.violate(9, format!("{name} sent {sent} beats in a quiet time for at most {most}"));
             }
         }
     }
@@ -329,9 +329,9 @@ impl World {
             self.recordings.extend(recording);
         }
         for recording in std::mem::take(&mut self.recordings) {
-            self.stats.exercise(7);
+            self.stats.exercise(8);
             if let Err(what) = play_again(&recording, self.options) {
-                self.violate(7, what);
+                self.violate(8, what);
             }
         }
     }

@@ -59,6 +59,9 @@ impl World {
         if self.timeline.on {
             self.say_input(node, &input);
         }
+        if let Input::Configure(config) = &input {
+            self.machines[node].daemon.config = Some(Arc::clone(config));
+        }
         let Some(core) = &mut self.machines[node].daemon.core else { return };
         let mut effects = Effects::new();
         core.step(now, input, &mut effects);
@@ -77,7 +80,7 @@ impl World {
         }
         if daemon.spins > 200 {
             self.violate(
-                8,
+                9,
                 format!("node {}: the deadline does not go beyond now", self.machines[node].name),
             );
         }
