@@ -149,6 +149,9 @@ impl Core {
         let Some((of, most)) = instance(&group).and_then(|of| Some((of.group, of.most?))) else {
             return false;
         };
+        if self.mutation.is(Mutant::ClaimsBeyondMost) {
+            return false;
+        }
         let claimed = self.groups.iter().filter(|(_, tenure)| tenure.claim().is_some());
         let same = claimed.filter(|(group, _)| instance(group).is_some_and(|other| other.group == of));
         same.count() >= usize::from(most)
@@ -270,7 +273,7 @@ impl Core {
         }
         let heir = tenure.plan.owner.filter(|owner| *owner != self.me);
         let because = tenure.plan.because;
-        if tenure.plan.is_full() {
+        if tenure.plan.is_full() && !self.mutation.is(Mutant::KeepsBeyondMost) {
             return self.stop(group, StopReason::Plan(because), None, fx);
         }
         if let Some(heir) = heir {

@@ -50,11 +50,14 @@ pub enum Mutant {
     WatchdogWaitsOnce,
     HoldsUnguarded,
     TrustsUnguarded,
+    ClaimsBeyondMost,
+    KeepsBeyondMost,
+    WeightsIgnored,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 48] = [
         Self::ClaimantCountsItselfAlways,
         Self::HeardTakenAsGrant,
         Self::GrantShownBeforeCommitted,
@@ -100,6 +103,9 @@ impl Mutant {
         Self::WatchdogWaitsOnce,
         Self::HoldsUnguarded,
         Self::TrustsUnguarded,
+        Self::ClaimsBeyondMost,
+        Self::KeepsBeyondMost,
+        Self::WeightsIgnored,
     ];
 }
 

@@ -560,7 +560,9 @@ impl<'a> Draft<'a> {
         let kept =
             |node: NodeId| planned(node) + self.kept.get(&(of.group, node)).copied().unwrap_or_default();
         let most = of.most.map_or(usize::MAX, usize::from);
-        let Shares { whole, over } = shares(of, able);
+        let ignores = self.core.mutation.is(Mutant::WeightsIgnored);
+        let equal = ignores.then(|| Instance { weights: BTreeMap::new(), ..of.clone() });
+        let Shares { whole, over } = shares(equal.as_ref().unwrap_or(of), able);
         let share = |node: NodeId| whole.get(&node).copied().unwrap_or_default();
         let full = able.iter().filter(|node| planned(**node) > share(**node)).count();
         let quota = |node: NodeId| (share(node) + usize::from(full < over)).min(most);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use systole::cluster::{Action, Command, Mutant};
-use systole::config::{Config, Monitor, Promise};
+use systole::config::{Config, Group, Instance, Monitor, Promise};
 use systole::rng::Rng;
 use systole::time::Span;
 use systole::types::{GroupId, InterfaceId, NodeId};
@@ -50,6 +50,9 @@ pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
         Mutant::WatchdogWaitsOnce => hung_and_killed(seed, rng),
         Mutant::HoldsUnguarded => hung_without_watchdog(seed, rng),
         Mutant::TrustsUnguarded => slow_stop_without_watchdog(seed, rng),
+        Mutant::ClaimsBeyondMost => room_to_be(seed, rng),
+        Mutant::KeepsBeyondMost => less_room(seed, rng),
+        Mutant::WeightsIgnored => weighed(seed, rng),
         _ => draw_class(seed, Class::Chaos, rng),
     };
     plan.ops.sort_by_key(|(at, _)| *at);
@@ -586,5 +589,62 @@ fn hung_without_watchdog(seed: u64, rng: &mut Rng) -> Plan {
     plan.ops.push((0, apart(0, 1)));
     plan.ops.push((lease * 3 + rng.below(lease), Op::Hang { who: node(0), length: 0 }));
     plan.length = lease * 16;
+    plan
+}
+
+/// The group becomes a clone of so many instances.
+fn cloned(plan: &mut Plan, count: u16, change: impl Fn(&mut Group, &mut Instance)) {
+    tweak(plan, |config| {
+        let groups = std::mem::take(&mut config.groups);
+        for (group, index) in groups.values().flat_map(|group| (0..count).map(move |index| (group, index))) {
+            let mut one =
+                Group { name: format!("{}:{index}", group.name), prefer: Vec::new(), ..group.clone() };
+            let mut instance = Instance::new(GroupId::of(&group.name), index, count);
+            one.failback = true;
+            change(&mut one, &mut instance);
+            one.clone_of = Some(instance);
+            config.groups.insert(GroupId::of(&one.name), one);
+        }
+    });
+}
+
+/// a, which must start what it has anew, cannot start one of its instances, and takes one of those that nobody could have
+/// before; it takes its time to stop the first.
+fn room_to_be(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    cloned(&mut plan, 8, |_, instance| instance.most = Some(2));
+    let (action, end, length) = (Action::Start, AgentEnd::Fails, lease * 6);
+    for group in (0..8).filter(|_| rng.chance(500)) {
+        plan.ops.push((0, Op::Agent { who: node(0), group, resource: 0, action, end, length }));
+    }
+    let at = lease * 2 + rng.below(lease);
+    plan.ops.push((at, Op::Kill { who: node(0), mid: 0, fate: MemoryFate::Lost, after: 5_000 }));
+    plan
+}
+
+/// A node may have fewer instances than it has, and there is no room elsewhere.
+fn less_room(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    cloned(&mut plan, 9, |_, instance| instance.most = Some(3));
+    let config = another(&mut plan, |config| {
+        let instances = config.groups.values_mut().filter_map(|group| group.clone_of.as_mut());
+        instances.for_each(|instance| instance.most = Some(2));
+    });
+    plan.last_configs = vec![config];
+    let at = lease * 2;
+    (0..3)
+        .for_each(|place| plan.ops.push((at + rng.below(lease), Op::Configure { who: node(place), config })));
+    plan
+}
+
+/// The first node shall have three times as many as another, and one of them reboots.
+fn weighed(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    cloned(&mut plan, 10, |_, instance| instance.weights = [(NodeId::of("a"), 3)].into());
+    let (who, after) = (node(usize::try_from(rng.below(3)).unwrap_or(0)), rng.below(lease * 2) + 10_000);
+    plan.ops.push((lease * 2 + rng.below(lease), Op::Off { who, after, ghosts: false }));
     plan
 }
