@@ -53,11 +53,12 @@ pub enum Mutant {
     ClaimsBeyondMost,
     KeepsBeyondMost,
     WeightsIgnored,
+    ReturnsAtOnce,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::ClaimantCountsItselfAlways,
         Self::HeardTakenAsGrant,
         Self::GrantShownBeforeCommitted,
@@ -106,6 +107,7 @@ impl Mutant {
         Self::ClaimsBeyondMost,
         Self::KeepsBeyondMost,
         Self::WeightsIgnored,
+        Self::ReturnsAtOnce,
     ];
 }
 

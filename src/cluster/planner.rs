@@ -578,9 +578,14 @@ impl<'a> Draft<'a> {
             return vec![holder];
         }
         let mut open: Vec<NodeId> = able.iter().copied().filter(|node| kept(*node) < quota(*node)).collect();
+        let may_stay = holder.filter(|holder| able.contains(holder) && kept(*holder) <= most);
+        if let Some(holder) = may_stay.filter(|_| !self.core.mutation.is(Mutant::ReturnsAtOnce)) {
+            // What runs goes to nobody who has just come, and may go again.
+            open.retain(|node| self.core.settled_for(id, *node, holder));
+        }
         if open.is_empty() {
             // Rather uneven than not at all; nothing that runs makes room for what does not.
-            if let Some(holder) = holder.filter(|holder| able.contains(holder) && kept(*holder) <= most) {
+            if let Some(holder) = may_stay {
                 return vec![holder];
             }
             open = able.iter().copied().filter(|node| kept(*node) < most).collect();

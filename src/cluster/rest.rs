@@ -5,6 +5,7 @@
 //! something has not come. It still judges its peers, its grants and its leases whenever it wakes; and at least once in a
 //! lease it decides about everything anew.
 
+use crate::config::Group;
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, NodeId};
 
@@ -106,19 +107,29 @@ impl Core {
             && self.fencing.off.is_empty()
             && self.fencing.under_way.is_empty();
         let fences = !self.config.fences.is_empty() && self.peers_up < self.peers.len();
-        settled
-            && !fences
-            && !self.voter.holds_off()
-            && self.groups.iter().all(|(group, tenure)| self.group_is_quiet(*group, tenure))
-            && !self.has_news()
+        settled && !fences && !self.voter.holds_off() && self.all_groups_are_quiet() && !self.has_news()
     }
 
-    fn group_is_quiet(&self, id: GroupId, tenure: &Tenure) -> bool {
+    fn all_groups_are_quiet(&self) -> bool {
+        let steady = self.steady_for();
+        self.groups.iter().all(|(group, tenure)| self.group_is_quiet(*group, tenure, steady))
+    }
+
+    /// For how long every node that is up has been so, and has said the same of its fitness.
+    fn steady_for(&self) -> Span {
+        let up = self.peers.values().filter(|peer| peer.up());
+        let since = up.map(|peer| self.now.since(peer.up_since.max(peer.steady_since)));
+        since.min().unwrap_or(Span(u64::MAX)).min(self.now.since(self.steady_since))
+    }
+
+    fn group_is_quiet(&self, id: GroupId, tenure: &Tenure, steady: Span) -> bool {
         let holder = self.holder(id);
         let group = &tenure.group;
+        // An instance may go to any node that lacks one, once that has been fit for so long.
+        let is_awaited = |group: &Group| group.clone_of.is_some() && steady < group.failback_delay;
         let goes_back = group.failback
             && group.failback_delay > Span::ZERO
-            && group.prefer.first().is_some_and(|first| Some(*first) != holder);
+            && (is_awaited(group) || group.prefer.first().is_some_and(|first| Some(*first) != holder));
         let alone = match tenure.state {
             State::Held { .. } => self.seen.claims(id).is_empty(),
             State::Idle => tenure.raised.is_none(),

@@ -53,6 +53,7 @@ pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
         Mutant::ClaimsBeyondMost => room_to_be(seed, rng),
         Mutant::KeepsBeyondMost => less_room(seed, rng),
         Mutant::WeightsIgnored => weighed(seed, rng),
+        Mutant::ReturnsAtOnce => comes_back(seed, rng),
         _ => draw_class(seed, Class::Chaos, rng),
     };
     plan.ops.sort_by_key(|(at, _)| *at);
@@ -646,5 +647,17 @@ fn weighed(seed: u64, rng: &mut Rng) -> Plan {
     cloned(&mut plan, 10, |_, instance| instance.weights = [(NodeId::of("a"), 3)].into());
     let (who, after) = (node(usize::try_from(rng.below(3)).unwrap_or(0)), rng.below(lease * 2) + 10_000);
     plan.ops.push((lease * 2 + rng.below(lease), Op::Off { who, after, ghosts: false }));
+    plan
+}
+
+/// A node dies and comes back: what the others took over stays there for a while.
+fn comes_back(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let delay = Span(lease + rng.below(lease * 3));
+    cloned(&mut plan, 6, |group, _| group.failback_delay = delay);
+    let (who, after) = (node(usize::try_from(rng.below(3)).unwrap_or(0)), lease * 2 + rng.below(lease));
+    plan.ops.push((lease * 2 + rng.below(lease), Op::Off { who, after, ghosts: false }));
+    plan.length = lease * 12;
     plan
 }

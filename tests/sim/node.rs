@@ -107,6 +107,8 @@ pub(crate) struct Machine {
     pub(crate) watchdog_broken: bool,
     pub(crate) late_timers: u64,
     pub(crate) incarnation: u64,
+    /// When its first daemon since it is on was started.
+    pub(crate) began: u64,
     pub(crate) stored: Stored,
     /// /run.
     pub(crate) memory: Option<Memory>,
@@ -150,6 +152,7 @@ impl Machine {
             watchdog_broken: false,
             late_timers: 0,
             incarnation: 0,
+            began: 0,
             stored: Stored::default(),
             memory: None,
             config: Arc::clone(&world.configs[plan.config]),
@@ -214,6 +217,7 @@ impl World {
         machine.incarnation = (machine.incarnation + 1).max(1_000_000 + now / 1_000_000);
         if fate != MemoryFate::Kept {
             machine.memory = None;
+            machine.began = now;
         }
         let memory = machine.memory.clone();
         if memory.is_none() {

@@ -93,7 +93,7 @@ const EXERCISED: [(u8, &str); 9] = [
     (4, "crash takeovers timed, and restarts that had to interrupt nothing"),
     (5, "runs without a fault, or with loss alone, in which nothing may move"),
     (6, "single faults after which groups may move only once"),
-    (7, "instances won where a node may have only so many"),
+    (7, "instances won where a node may have only so many, or moved for a share"),
     (8, "lives of cores played again from their inputs"),
     (9, "steps that sent a beat, checked for storms"),
 ];

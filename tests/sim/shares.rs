@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use systole::cluster::Effect;
+use systole::cluster::{Effect, Event, Reason, StopReason};
 use systole::config::{Config, Group, Instance};
 use systole::types::{GroupId, NodeId};
 
@@ -43,6 +43,13 @@ impl World {
                 self.machines[node].daemon.leased.insert(*group);
             } else if let Effect::DropLease { group } = effect {
                 self.machines[node].daemon.leased.remove(group);
+            } else if let Effect::Tell(Event::Stopping {
+                group,
+                because: StopReason::Plan(Reason::Share),
+                to: Some(heir),
+            }) = effect
+            {
+                self.check_return(*group, *heir);
             }
         }
     }
@@ -61,6 +68,25 @@ impl World {
         if too_many {
             let (name, group) = (self.machines[node].name.clone(), self.names_of(group));
             self.violate(7, format!("{name} has {has} instances, may have {most}, and wins {group}"));
+        }
+    }
+
+    /// An instance whose holder can go on goes to no node that has run for less than the delay of a failback. Who dies or
+    /// boots makes no other node unable; after any other fault the holder may be.
+    fn check_return(&mut self, group: GroupId, heir: NodeId) {
+        let harmless = ["reboots", "machines off for long"];
+        let Some(&to) = self.index.get(&heir) else { return };
+        if !self.stats.faults.keys().all(|kind| harmless.contains(kind)) || self.healed {
+            return;
+        }
+        let delay = self.config.groups.get(&group).map_or(0, |group| group.failback_delay.as_micros());
+        let fit = self.now - self.machines[to].began;
+        self.stats.exercise(7);
+        self.stats.bump("instances that moved to a node that lacked one");
+        // Two clocks may differ by a hundredth.
+        if fit < delay * 98 / 100 {
+            let (name, group) = (self.machines[to].name.clone(), self.names_of(group));
+            self.violate(7, format!("{group} goes to {name}, which has run for {fit} us of {delay}"));
         }
     }
 

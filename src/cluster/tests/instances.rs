@@ -80,3 +80,25 @@ fn what_no_node_may_have_more_of_displaces_nothing_that_runs() {
     lab.run_for(Span::seconds(5));
     assert_eq!(spread(&lab, 12).values().sum::<usize>(), 12);
 }
+
+#[test]
+fn a_node_that_returns_waits_before_instances_move_to_it_and_without_failback_none_do() {
+    let delayed = |group: Group| Group { failback_delay: Span::seconds(4), ..group };
+    let lasting = |group: Group| Group { failback: false, ..group };
+    for (change, in_the_end) in [(delayed as fn(Group) -> Group, [2, 2, 2]), (lasting, [3, 3, 0])] {
+        let mut lab = settled(clones(6).into_iter().map(change));
+        lab.run_for(Span::seconds(5));
+        let of = |lab: &Lab| {
+            let spread = spread(lab, 6);
+            ["lb0", "lb1", "lb2"].map(|node| spread.get(node).copied().unwrap_or_default())
+        };
+        assert_eq!(of(&lab), [2, 2, 2]);
+        lab.crash("lb2");
+        lab.run_for(Span::seconds(3));
+        lab.boot(NodeId::of("lb2"), 2);
+        lab.run_for(Span::micros(3_900_000));
+        assert_eq!(of(&lab), [3, 3, 0], "it has not been fit for as long as they wait");
+        lab.run_for(Span::seconds(2));
+        assert_eq!(of(&lab), in_the_end);
+    }
+}
