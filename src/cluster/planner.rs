@@ -69,8 +69,16 @@ impl Core {
 
     fn draft(&self) -> BTreeMap<GroupId, Plan> {
         let owners = self.config.nodes.iter().filter(|(_, node)| !node.arbiter).map(|(id, _)| *id);
-        let nodes = owners.map(|node| (node, self.base_ability(node))).collect();
-        let mut draft = Draft::new(self, nodes, self.holders());
+        self.draft_among(owners.map(|node| (node, self.base_ability(node))).collect(), self.holders())
+    }
+
+    /// As if these were the nodes, and these held what is held.
+    fn draft_among(
+        &self,
+        nodes: BTreeMap<NodeId, Result<(), Unable>>,
+        holders: BTreeMap<GroupId, NodeId>,
+    ) -> BTreeMap<GroupId, Plan> {
+        let mut draft = Draft::new(self, nodes, holders);
         let (free, mut bound): (Vec<_>, Vec<_>) =
             self.config.groups.iter().partition(|(_, group)| group.with.is_none() && group.apart.is_empty());
         for (id, group) in free {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::cluster::{Ability, Command, Core, Effect, Event, Record, View};
+use crate::cluster::{Ability, Command, Core, Effect, Event, Reason, Record, View};
 use crate::config::Config;
 use crate::time::{Moment, Span};
 use crate::types::{GroupId, LinkId, NodeId};
@@ -56,6 +56,8 @@ pub struct Snapshot {
     pub view: View,
     /// Of the core: who could serve what.
     pub abilities: BTreeMap<GroupId, Ability>,
+    /// Of the core: who would have each group of this node if it were gone, or why nobody would.
+    pub takeovers: BTreeMap<GroupId, Result<NodeId, Reason>>,
     /// The configuration it goes by.
     pub config: Arc<Config>,
     /// Its digest.

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::Liveness;
+use crate::cluster::{Liveness, Reason, Unable};
 use crate::config::{Promise, TiebreakMethod};
 use crate::types::{GroupId, NodeId};
 
 use super::desk::Snapshot;
-use super::shape::Pull;
+use super::shape::{Pull, instance};
 use super::words::Words;
 
 /// What speaks against it, or who takes what.
@@ -73,47 +73,105 @@ fn votes_short(snapshot: &Snapshot) -> Option<String> {
 }
 
 fn nobody_takes(snapshot: &Snapshot, words: &Words<'_>) -> Option<String> {
-    let mut held = held_here(snapshot);
     let left_alone = |group: &GroupId| {
         snapshot.view.maintenance || snapshot.view.groups.get(group).is_some_and(|group| group.maintenance)
     };
-    if let Some(first) = held.clone().find(left_alone) {
+    if let Some(first) = held_here(snapshot).find(left_alone) {
         return Some(format!("it holds {}, and nothing moves it during maintenance", words.group(first)));
     }
-    let group = held.find(|group| taker(snapshot, *group).is_none())?;
-    let me = snapshot.view.node;
-    let nodes = snapshot.abilities.get(&group).map(|ability| ability.nodes.as_slice()).unwrap_or_default();
-    let reasons: Vec<String> = nodes
-        .iter()
-        .filter(|(node, _)| *node != me)
-        .map(|(node, why)| match why {
-            Some(why) => words.unable(*node, *why),
-            None => format!("{} is late", words.node(*node)),
-        })
-        .collect();
-    let group = words.group(group);
-    Some(if reasons.is_empty() {
-        format!("no other node may own {group}")
-    } else {
-        format!("no other node can take {group}: {}", reasons.join("; "))
+    let (first, _) = untaken(snapshot).next()?;
+    let whole = |group: &GroupId| {
+        let instance = snapshot.config.groups.get(group).and_then(instance);
+        instance.map_or_else(|| words.group(*group), |instance| instance.of)
+    };
+    let name = whole(&first);
+    // One reason for each node: instances differ in little but in when they failed.
+    let mut reasons: BTreeMap<NodeId, String> = BTreeMap::new();
+    let mut left = 0;
+    for (group, because) in untaken(snapshot).filter(|(group, _)| whole(group) == name) {
+        left += 1;
+        for (node, reason) in why_not(snapshot, words, group, because) {
+            reasons.entry(node).or_insert(reason);
+        }
+    }
+    let held = held_here(snapshot).filter(|group| whole(group) == name).count();
+    let nodes = snapshot.abilities.get(&first).into_iter().flat_map(|ability| &ability.nodes);
+    let mut reasons: Vec<String> = nodes.filter_map(|(node, _)| reasons.remove(node)).collect();
+    reasons.dedup();
+    let reasons = reasons.join("; ");
+    Some(match left {
+        _ if reasons.is_empty() => format!("no other node may own {name}"),
+        1 => format!("no other node can take {}: {reasons}", words.group(first)),
+        left => {
+            format!("there is no node for {left} of the {held} instances of {name} that it holds: {reasons}")
+        }
     })
 }
 
+/// What nobody would have, and why.
+fn untaken(snapshot: &Snapshot) -> impl Iterator<Item = (GroupId, Reason)> + '_ {
+    snapshot.takeovers.iter().filter_map(|(group, taken)| Some((*group, taken.err()?)))
+}
+
+/// Of each other node that may own a group, why it would not have it.
+fn why_not(snapshot: &Snapshot, words: &Words<'_>, group: GroupId, because: Reason) -> Vec<(NodeId, String)> {
+    let nodes = snapshot.abilities.get(&group).map(|ability| ability.nodes.as_slice()).unwrap_or_default();
+    let leader = snapshot.config.groups.get(&group).and_then(|group| group.with);
+    let of_able = |node: NodeId| match (leader, because) {
+        (Some(leader), _) => words.reason(Reason::With(leader)),
+        (None, Reason::NobodyFit { because: Unable::Full, .. }) => {
+            format!("{} would have as many instances as it may have", words.node(node))
+        }
+        (None, Reason::NobodyFit { because, .. }) => words.unable(node, because),
+        (None, because) => words.reason(because),
+    };
+    let others = nodes.iter().filter(|(node, _)| *node != snapshot.view.node);
+    let reason = |node: NodeId, why: Option<Unable>| match (why, snapshot.view.peers.get(&node)) {
+        (Some(why), _) => words.unable(node, why),
+        (None, Some(peer)) if peer.liveness != Liveness::Up => format!("{} is late", words.node(node)),
+        (None, Some(peer)) if peer.flags.hold_off => format!("{} grants nothing yet", words.node(node)),
+        (None, Some(_) | None) => of_able(node),
+    };
+    others.map(|(node, why)| (*node, reason(*node, *why))).collect()
+}
+
 fn takers(snapshot: &Snapshot, words: &Words<'_>) -> String {
-    let mut by_taker: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for group in held_here(snapshot) {
-        if let Some(node) = taker(snapshot, group) {
-            by_taker.entry(words.node(node)).or_default().push(words.group(group));
+    let mut by_taker: BTreeMap<String, Taken> = BTreeMap::new();
+    for (group, taken) in &snapshot.takeovers {
+        let Ok(node) = taken else { continue };
+        let by_taker = by_taker.entry(words.node(*node)).or_default();
+        match snapshot.config.groups.get(group).and_then(instance) {
+            Some(instance) => by_taker.instances.entry(instance.of).or_default().push(words.group(*group)),
+            None => by_taker.groups.push(words.group(*group)),
         }
     }
     if by_taker.is_empty() {
         return "it holds no group".to_owned();
     }
-    let say = |(node, mut groups): (String, Vec<String>)| {
-        groups.sort();
-        format!("{node} is up and able to take {}", listed(&groups))
-    };
+    let say = |(node, taken): (String, Taken)| format!("{node} is up and able to take {}", taken.listed());
     by_taker.into_iter().map(say).collect::<Vec<_>>().join("; ")
+}
+
+/// What one node would take.
+#[derive(Default)]
+struct Taken {
+    groups: Vec<String>,
+    /// By the cloned group.
+    instances: BTreeMap<String, Vec<String>>,
+}
+
+impl Taken {
+    /// Of a cloned group it does not matter which instances they are.
+    fn listed(mut self) -> String {
+        for (of, mut instances) in self.instances {
+            match instances.len() {
+                1 => self.groups.append(&mut instances),
+                number => self.groups.push(format!("{number} instances of {of}")),
+            }
+        }
+        self.groups.sort();
+        listed(&self.groups)
+    }
 }
 
 /// So many names stand in one line; the rest is counted.
@@ -128,20 +186,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-fn held_here(snapshot: &Snapshot) -> impl Iterator<Item = GroupId> + Clone + '_ {
+fn held_here(snapshot: &Snapshot) -> impl Iterator<Item = GroupId> + '_ {
     let view = &snapshot.view;
     view.groups.iter().filter(|(_, group)| group.holder == Some(view.node)).map(|(id, _)| *id)
-}
-
-/// The first in the order of preference that is up, not late, and able.
-fn taker(snapshot: &Snapshot, group: GroupId) -> Option<NodeId> {
-    let is_up = |node: &NodeId| {
-        snapshot
-            .view
-            .peers
-            .get(node)
-            .is_some_and(|peer| peer.liveness == Liveness::Up && !peer.flags.hold_off)
-    };
-    let nodes = &snapshot.abilities.get(&group)?.nodes;
-    nodes.iter().filter(|(_, why)| why.is_none()).map(|(node, _)| *node).find(is_up)
 }

@@ -481,7 +481,8 @@ fn group_shape(snapshot: &Snapshot, words: &Words<'_>, id: GroupId, group: &Grou
     }
 }
 
-fn instance(group: &crate::config::Group) -> Option<Instance> {
+/// Which instance a configured group is, if it is one.
+pub(super) fn instance(group: &crate::config::Group) -> Option<Instance> {
     let index = group.clone_of.as_ref()?.index;
     let of = group.name.strip_suffix(&format!(":{index}")).unwrap_or(&group.name).to_owned();
     Some(Instance { of, index })

@@ -154,7 +154,7 @@ impl<'a> Words<'a> {
             Unable::NotAllowed => format!("the configuration does not allow it on {node}"),
             Unable::Unfit(unfit) => format!("{node} is unfit: {}", unfit_because(unfit)),
             Unable::Reach(reach) => format!("only {reach} ping targets answer {node}"),
-            Unable::Full => "it has as many instances as it may have".to_owned(),
+            Unable::Full => format!("{node} has as many instances as it may have"),
             Unable::Waits(group) => format!("it waits for {}, which must run first", self.group(group)),
         }
     }

@@ -408,6 +408,7 @@ impl Beats {
         Snapshot {
             view: self.core.view(),
             abilities: self.core.abilities(),
+            takeovers: self.core.takeovers(),
             config: Arc::clone(&self.config),
             digest: self.config.digest(),
             now: clock::now(),

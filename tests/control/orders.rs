@@ -5,7 +5,7 @@ use systole::time::Span;
 use systole::types::NodeId;
 
 use super::server::Client;
-use super::world::{FakeDesk, PAIR, Served, World};
+use super::world::{FakeDesk, PAIR, SHARED, Served, World};
 
 fn pair() -> (tempfile::TempDir, Served, FakeDesk) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
@@ -186,4 +186,55 @@ fn without_a_tie_break_the_other_of_a_pair_takes_nothing() {
     let wanted =
         "lb1 must not be pulled: the pair has no tie-break, so the other alone keeps and takes nothing";
     assert_eq!((status.pull.safe, status.pull.text.as_str()), (false, wanted));
+}
+
+fn pull_of_lb0(text: &str, before: impl FnOnce(&mut World)) -> (bool, String) {
+    let mut world = World::new(text);
+    before(&mut world);
+    let pull = systole::control::shape::Status::new(&world.snapshot("lb0")).pull;
+    (pull.safe, pull.text)
+}
+
+#[test]
+fn instances_go_to_whoever_would_have_them_and_not_all_to_the_first() {
+    let well = pull_of_lb0(&SHARED.replace("MORE", ""), |_| ());
+    let text = "lb0 may be pulled: lb1 is up and able to take web:0; lb2 is up and able to take web:3";
+    assert_eq!(well, (true, text.to_owned()));
+    let one_left = pull_of_lb0(&SHARED.replace("MORE", "only = [\"lb0\", \"lb1\"]"), |_| ());
+    let text = "lb0 may be pulled: lb1 is up and able to take 3 instances of web";
+    assert_eq!(one_left, (true, text.to_owned()));
+}
+
+#[test]
+fn a_node_must_not_be_pulled_while_the_others_have_as_many_instances_as_they_may() {
+    let full = pull_of_lb0(&SHARED.replace("MORE", "clones-per-node = 2"), |_| ());
+    let text = "lb0 must not be pulled: there is no node for 2 of the 2 instances of web that it holds: lb1 would have as \
+                many instances as it may have; lb2 would have as many instances as it may have";
+    assert_eq!(full, (false, text.to_owned()));
+    let room = pull_of_lb0(&SHARED.replace("MORE", "clones-per-node = 3"), |_| ());
+    assert!(room.0, "{}", room.1);
+    let standby = pull_of_lb0(&SHARED.replace("MORE", "clones-per-node = 5"), |world| {
+        world.order("lb0", systole::cluster::Command::Standby { node: NodeId::of("lb2") });
+        world.run_for(Span::seconds(2));
+    });
+    let text = "lb0 must not be pulled: no other node can take web:2: lb1 would have as many instances as it may have; \
+                lb2 is on standby";
+    assert_eq!(standby, (false, text.to_owned()));
+    let nowhere = pull_of_lb0(&SHARED.replace("MORE", "only = [\"lb0\"]"), |_| ());
+    assert_eq!(nowhere, (false, "lb0 must not be pulled: no other node may own web".to_owned()));
+}
+
+/// Beside instances the groups are named, and what goes with another one goes where that goes.
+#[test]
+fn what_goes_with_another_group_is_taken_where_that_goes() {
+    let with = "[group.mail]\nprefer = [\"lb0\", \"lb2\"]\n[[group.mail.resource]]\nagent = \"vip\"\nargs = [\"198.51.100.2/24/eth0\"]\n\
+                [group.post]\nwith = \"mail\"\n[[group.post.resource]]\nagent = \"vip\"\nargs = [\"198.51.100.3/24/eth0\"]\n";
+    let text = SHARED.replace("MORE", "") + with;
+    let well = pull_of_lb0(&text, |_| ());
+    let wanted =
+        "lb0 may be pulled: lb1 is up and able to take web:0; lb2 is up and able to take mail, post, web:3";
+    assert_eq!(well, (true, wanted.to_owned()));
+    let text = text.replace("with = \"mail\"", "with = \"mail\"\nonly = [\"lb0\", \"lb1\"]");
+    let wanted = "lb0 must not be pulled: no other node can take post: it goes where mail goes";
+    assert_eq!(pull_of_lb0(&text, |_| ()), (false, wanted.to_owned()));
 }

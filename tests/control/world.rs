@@ -34,6 +34,26 @@ agent = "vip"
 args = ["198.51.100.1/24/eth0"]
 "#;
 
+/// Three nodes with one address on all of them, in six buckets; what stands for `MORE` is of the group.
+pub(crate) const SHARED: &str = r#"
+[cluster]
+name = "shared"
+[timing]
+deadtime = "2s"
+[node.lb0]
+[node.lb1]
+[node.lb2]
+[link.lan]
+interface = "eth0"
+unicast = { lb0 = "192.0.2.1", lb1 = "192.0.2.2", lb2 = "192.0.2.3" }
+[group.web]
+clones = 6
+MORE
+[[group.web.resource]]
+agent = "clusterip"
+params = { address = "198.51.100.1/24", interface = "eth0" }
+"#;
+
 /// The way from node to node.
 const WAY: Span = Span::micros(300);
 
@@ -157,6 +177,7 @@ impl World {
         Snapshot {
             view: core.view(),
             abilities: core.abilities(),
+            takeovers: core.takeovers(),
             config: Arc::clone(&self.config),
             digest: self.config.digest(),
             now: Moment::at(self.now),

@@ -1,5 +1,5 @@
-//! Who could serve each group now, and who could not and why: for the status, and for whoever asks what a pulled plug
-//! would do. It only reads what the planner goes by, and decides nothing.
+//! Who could serve each group now, and who could not and why: for the status. And for whoever asks what a pulled plug
+//! would do, who would have what this node has. It only reads what the planner goes by, and decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Group, Promise};
 use crate::types::{GroupId, NodeId};
 
-use super::super::{Core, Unable};
+use super::super::{Core, Liveness, Reason, Unable};
 
 /// A group, by what the planner goes by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,29 @@ impl Core {
             self.owners.iter().map(|node| (*node, self.base_ability(*node))).collect();
         let groups = self.config.groups.iter();
         groups.map(|(id, group)| (*id, self.ability_of(*id, group, &base))).collect()
+    }
+
+    /// Of each group that this node holds: who would have it if this node were gone, or why nobody would. It is the plan of
+    /// those that are up, made of what this node knows of them; who is late or grants nothing yet counts as gone as well.
+    pub fn takeovers(&self) -> BTreeMap<GroupId, Result<NodeId, Reason>> {
+        let groups = self.config.groups.keys().copied();
+        let held: Vec<GroupId> = groups.filter(|group| self.holder(*group) == Some(self.me)).collect();
+        if held.is_empty() {
+            return BTreeMap::new();
+        }
+        let base =
+            |node: NodeId| if self.counts_on(node) { self.base_ability(node) } else { Err(Unable::Down) };
+        let nodes = self.owners.iter().map(|node| (*node, base(*node))).collect();
+        let mut holders = self.holders();
+        holders.retain(|_, holder| *holder != self.me);
+        let plans = self.draft_among(nodes, holders);
+        let taken = |group: GroupId| plans.get(&group).map(|plan| (group, plan.owner.ok_or(plan.because)));
+        held.into_iter().filter_map(taken).collect()
+    }
+
+    /// Whether a peer is there without any doubt.
+    fn counts_on(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.liveness == Liveness::Up && !peer.flags().hold_off)
     }
 
     fn ability_of(&self, id: GroupId, group: &Group, base: &BTreeMap<NodeId, Result<(), Unable>>) -> Ability {

@@ -102,3 +102,28 @@ fn a_node_that_returns_waits_before_instances_move_to_it_and_without_failback_no
         assert_eq!(of(&lab), in_the_end);
     }
 }
+
+/// What a status says before a plug is pulled is what happens afterwards.
+#[test]
+fn a_takeover_is_as_it_was_foretold() {
+    for most in [None, Some(5)] {
+        let limited = |group: Group| {
+            let clone_of = group.clone_of.clone().map(|of| Instance { most, ..of });
+            Group { clone_of, ..group }
+        };
+        let others = [group("mail", &["lb2", "lb1"]), group("dns", &[])];
+        let mut lab = settled(clones(12).into_iter().map(limited).chain(others));
+        let foretold = lab.cores[&NodeId::of("lb2")].takeovers();
+        assert_eq!(foretold.len(), lab.cores[&NodeId::of("lb2")].claims().count());
+        let nobody = foretold.values().filter(|taken| taken.is_err()).count();
+        assert_eq!(nobody, most.map_or(0, |_| 2));
+        lab.crash("lb2");
+        lab.run_for(Span::seconds(20));
+        for (group, taken) in foretold {
+            let name = lab.config.groups[&group].name.clone();
+            let holder = lab.holder(&name);
+            let wanted = taken.ok().map(|node| lab.config.nodes[&node].name.clone());
+            assert_eq!(holder, wanted, "{name}");
+        }
+    }
+}
