@@ -1,15 +1,16 @@
 //! The texts for people, whole, as they come out for a pair with one group. To accept other words, look at what the test
 //! prints, and put it into the file beside it.
 
+use systole::beat::Unfit;
 use systole::cli::{events, status, why};
-use systole::cluster::Command;
+use systole::cluster::{Command, Unable};
 use systole::config::Config;
 use systole::control::LeaseBy;
 use systole::control::shape::{Events, Status, Told};
 use systole::time::Span;
-use systole::types::NodeId;
+use systole::types::{GroupId, NodeId};
 
-use super::world::{PAIR, World};
+use super::world::{PAIR, SHARED, World};
 
 /// How long ago the daemon saw what is shown.
 const AGE: Span = Span::micros(400);
@@ -70,6 +71,38 @@ fn a_pair_whose_other_node_is_dead() {
     world.run_for(Span::seconds(10));
     assert_text(&shown(&world), include_str!("texts/dead-status"));
     assert_text(&because(&world, time), include_str!("texts/dead-why"));
+}
+
+#[test]
+fn an_address_on_every_node() {
+    let world = World::new(&SHARED.replace("MORE", ""));
+    assert_text(&shown(&world), include_str!("texts/shared-status"));
+}
+
+/// Each instance by itself: what is held and does not run, what is on its way, what nobody has, and where one cannot be.
+#[test]
+fn an_address_of_which_each_bucket_is_otherwise() {
+    let mut world = World::new(&SHARED.replace("MORE", "clones-per-node = 3"));
+    world.order("lb0", Command::Standby { node: NodeId::of("lb2") });
+    world.run_for(Span::seconds(2));
+    let mut snapshot = world.snapshot("lb0");
+    let instance = |number: u64| GroupId::of(&format!("web:{number}"));
+    // One has failed on lb1 a little later than the other, and a third was ordered away from there.
+    for (number, retry_in) in [(0, Span::seconds(58)), (1, Span::seconds(59))] {
+        let nodes = &mut snapshot.abilities.get_mut(&instance(number)).expect("there are six").nodes;
+        nodes[1].1 = Some(Unable::Unfit(Unfit::Failed { retry_in }));
+    }
+    snapshot.abilities.get_mut(&instance(4)).expect("there are six").nodes[1].1 = Some(Unable::Avoided);
+    // web:2 is held and has not started yet, and web:0 is on its way from there.
+    snapshot.abilities.get_mut(&instance(2)).expect("there are six").served = false;
+    let holder = snapshot.view.groups[&instance(0)].holder;
+    let other = snapshot.view.groups.values().map(|group| group.holder).find(|other| *other != holder);
+    snapshot.view.groups.get_mut(&instance(0)).expect("there are six").planned = other.flatten();
+    snapshot.view.groups.get_mut(&instance(5)).expect("there are six").holder = None;
+    snapshot.abilities.get_mut(&instance(5)).expect("there are six").served = false;
+    let text = status::render(&Status::new(&snapshot), AGE, false);
+    let groups = text.split_once("groups\n").expect("they stand last").1;
+    assert_text(groups, include_str!("texts/shared-groups"));
 }
 
 #[test]
