@@ -11,18 +11,16 @@ mod demo;
 mod pair;
 mod probes;
 mod rehearsal;
+mod runner;
 mod stand_in;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use systole::lab;
-
-type Test = (&'static str, fn());
+use runner::Test;
 
 macro_rules! tests {
     ($($room:ident: $($name:ident),+ $(,)?;)+) => {
-        const TESTS: &[Test] = &[$($((stringify!($name), $room::$name)),+),+];
+        const TESTS: &[Test] = &[$($(Test::once(stringify!($name), $room::$name)),+),+];
     };
 }
 
@@ -69,27 +67,5 @@ fn main() -> ExitCode {
         Some("--demo") => return demo::command(&arguments),
         _ => {}
     }
-    match lab::become_root() {
-        Ok(true) => println!("as an ordinary user: no real-time threads"),
-        Ok(false) => println!("as root"),
-        Err(error) => {
-            println!("{error}\n0 passed, 0 failed, {} skipped", TESTS.len());
-            return ExitCode::SUCCESS;
-        }
-    }
-    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let (mut passed, mut failed) = (0, 0);
-    for (name, test) in TESTS {
-        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
-            continue;
-        }
-        let began = lab::clock::now();
-        let is_well = catch_unwind(AssertUnwindSafe(test)).is_ok();
-        let word = if is_well { "ok" } else { "FAILED" };
-        println!("test {name} ... {word} ({})", lab::clock::now() - began);
-        passed += usize::from(is_well);
-        failed += usize::from(!is_well);
-    }
-    println!("{passed} passed, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    runner::run(TESTS, &runner::wanted(&arguments))
 }

@@ -15,16 +15,14 @@ mod mistakes;
 mod notify;
 mod orders;
 mod pair;
+#[path = "../lab/runner.rs"]
+mod runner;
 mod split;
 mod tracks;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use systole::lab;
-
-/// Its room, its name, and itself.
-type Test = (&'static str, &'static str, fn());
+use runner::Test;
 
 /// What programs do, and what is said of mistakes, does not hang on a moment between two beats: once is enough, unless such
 /// a test is asked for by name.
@@ -32,7 +30,9 @@ const ONCE: [&str; 5] = ["agents", "fences", "matrix", "mistakes", "notify"];
 
 macro_rules! tests {
     ($($room:ident: $($name:ident),+ $(,)?;)+) => {
-        const TESTS: &[Test] = &[$($((stringify!($room), stringify!($name), $room::$name)),+),+];
+        /// Each with its room.
+        const TESTS: &[(&str, Test)] =
+            &[$($((stringify!($room), Test::once(stringify!($name), $room::$name))),+),+];
     };
 }
 
@@ -97,33 +97,13 @@ tests! {
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    match lab::become_root() {
-        Ok(true) => println!("as an ordinary user: no real-time threads"),
-        Ok(false) => println!("as root"),
-        Err(error) => {
-            println!("{error}\n0 passed, 0 failed, {} skipped", TESTS.len());
-            return ExitCode::SUCCESS;
-        }
-    }
     let mut runs = 1;
     if let Some(place) = arguments.iter().position(|argument| argument == "--runs") {
         runs = arguments.get(place + 1).and_then(|number| number.parse().ok()).expect("--runs N");
         arguments.drain(place..place + 2);
     }
-    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let (mut passed, mut failed) = (0, 0);
-    for (room, name, test) in TESTS {
-        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
-            continue;
-        }
-        let runs = if wanted.is_empty() && ONCE.contains(room) { 1 } else { runs };
-        let began = lab::clock::now();
-        let well = (0..runs).filter(|_| catch_unwind(AssertUnwindSafe(test)).is_ok()).count();
-        let word = if well == runs { "ok" } else { "FAILED" };
-        println!("test {name} ... {word}, {well} of {runs} ({})", lab::clock::now() - began);
-        passed += usize::from(well == runs);
-        failed += usize::from(well < runs);
-    }
-    println!("{passed} passed, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let wanted = runner::wanted(&arguments);
+    let often = |room: &str| if wanted.is_empty() && ONCE.contains(&room) { 1 } else { runs };
+    let tests = TESTS.iter().map(|(room, test)| Test { runs: often(room), ..*test });
+    runner::run(&tests.collect::<Vec<_>>(), &wanted)
 }
