@@ -8,7 +8,7 @@ use crate::config::{Promise, TiebreakMethod};
 use crate::types::{GroupId, NodeId};
 
 use super::desk::Snapshot;
-use super::shape::{Pull, instance};
+use super::shape::Pull;
 use super::words::Words;
 
 /// What speaks against it, or who takes what.
@@ -80,21 +80,17 @@ fn nobody_takes(snapshot: &Snapshot, words: &Words<'_>) -> Option<String> {
         return Some(format!("it holds {}, and nothing moves it during maintenance", words.group(first)));
     }
     let (first, _) = untaken(snapshot).next()?;
-    let whole = |group: &GroupId| {
-        let instance = snapshot.config.groups.get(group).and_then(instance);
-        instance.map_or_else(|| words.group(*group), |instance| instance.of)
-    };
-    let name = whole(&first);
+    let name = words.whole_group(first);
     // One reason for each node: instances differ in little but in when they failed.
     let mut reasons: BTreeMap<NodeId, String> = BTreeMap::new();
     let mut left = 0;
-    for (group, because) in untaken(snapshot).filter(|(group, _)| whole(group) == name) {
+    for (group, because) in untaken(snapshot).filter(|(group, _)| words.whole_group(*group) == name) {
         left += 1;
         for (node, reason) in why_not(snapshot, words, group, because) {
             reasons.entry(node).or_insert(reason);
         }
     }
-    let held = held_here(snapshot).filter(|group| whole(group) == name).count();
+    let held = held_here(snapshot).filter(|group| words.whole_group(*group) == name).count();
     let nodes = snapshot.abilities.get(&first).into_iter().flat_map(|ability| &ability.nodes);
     let mut reasons: Vec<String> = nodes.filter_map(|(node, _)| reasons.remove(node)).collect();
     reasons.dedup();
@@ -140,9 +136,11 @@ fn takers(snapshot: &Snapshot, words: &Words<'_>) -> String {
     for (group, taken) in &snapshot.takeovers {
         let Ok(node) = taken else { continue };
         let by_taker = by_taker.entry(words.node(*node)).or_default();
-        match snapshot.config.groups.get(group).and_then(instance) {
-            Some(instance) => by_taker.instances.entry(instance.of).or_default().push(words.group(*group)),
-            None => by_taker.groups.push(words.group(*group)),
+        let name = words.group(*group);
+        if snapshot.config.groups.get(group).is_some_and(|group| group.clone_of.is_some()) {
+            by_taker.instances.entry(words.whole_group(*group)).or_default().push(name);
+        } else {
+            by_taker.groups.push(name);
         }
     }
     if by_taker.is_empty() {

@@ -476,16 +476,11 @@ fn group_shape(snapshot: &Snapshot, words: &Words<'_>, id: GroupId, group: &Grou
         maintenance: group.maintenance,
         nodes: ability.map(|ability| ability.nodes.iter().map(able).collect()).unwrap_or_default(),
         resources: group.resources.iter().map(resource_shape).collect(),
-        instance: configured.and_then(instance),
+        instance: configured
+            .and_then(|group| group.clone_of.as_ref())
+            .map(|instance| Instance { of: words.whole_group(id), index: instance.index }),
         packets: snapshot.packets.get(&id).copied(),
     }
-}
-
-/// Which instance a configured group is, if it is one.
-pub(super) fn instance(group: &crate::config::Group) -> Option<Instance> {
-    let index = group.clone_of.as_ref()?.index;
-    let of = group.name.strip_suffix(&format!(":{index}")).unwrap_or(&group.name).to_owned();
-    Some(Instance { of, index })
 }
 
 fn resource_shape(resource: &ResourceView) -> Resource {

@@ -32,6 +32,14 @@ impl<'a> Words<'a> {
         self.config.groups.get(&group).map_or_else(|| format!("{group:?}"), |known| known.name.clone())
     }
 
+    /// A group's name, and that of the whole cloned group for each of its instances.
+    pub fn whole_group(&self, group: GroupId) -> String {
+        let name = self.group(group);
+        let instance = self.config.groups.get(&group).and_then(|known| known.clone_of.as_ref());
+        let whole = instance.and_then(|instance| name.strip_suffix(&format!(":{}", instance.index)));
+        whole.map(str::to_owned).unwrap_or(name)
+    }
+
     /// A link's name.
     pub fn link(&self, link: LinkId) -> String {
         let known = self.config.links.get(usize::from(link.0));

@@ -31,16 +31,13 @@ use super::beats::{Told, Trouble};
 use super::clock;
 use super::desk::Said;
 use super::mailbox::{Mailbox, Outbox};
+use super::put_back::PutBack;
 use super::vip::{Place, Placed, VipError, Vips};
 
 /// After a link changed, its carrier is looked at so often, and for so long: the kernel holds further events back for up
 /// to a second.
 const LOOK_EVERY: Span = Span::millis(5);
 const LOOK_FOR: Span = Span::millis(1_500);
-
-/// How often an address that another program takes away is put back within a minute; then the group goes elsewhere.
-const PUT_BACK_AT_MOST: usize = 5;
-const PUT_BACK_WITHIN: Span = Span::seconds(60);
 
 /// A commit that takes too long is made anew, so often; then the lease is given up.
 const COMMITS: usize = 3;
@@ -109,7 +106,7 @@ pub(super) struct Addresses {
     look_at: Span,
     /// Until then it does not sleep: an order may come at any moment.
     awake_until: Span,
-    put_back: BTreeMap<GroupId, Vec<Span>>,
+    put_back: PutBack,
     /// Groups that were given up because of that, and until when.
     fought_over: BTreeMap<GroupId, Span>,
     /// Listens for others who speak for what is held here.
@@ -155,7 +152,7 @@ impl Addresses {
             look_until: Span::ZERO,
             look_at: Span::ZERO,
             awake_until: Span::ZERO,
-            put_back: BTreeMap::new(),
+            put_back: PutBack::default(),
             fought_over: BTreeMap::new(),
             ears,
             answerer,
@@ -483,18 +480,14 @@ impl Addresses {
             Err(error) => return self.to_desk.keep(Said::Alarm(format!("an address is gone: {error}"))),
         };
         let now = clock::now().boot;
-        for (group, address) in missed {
-            let times = self.put_back.entry(group).or_default();
-            times.retain(|at| now - *at < PUT_BACK_WITHIN);
-            times.push(now);
-            let often = times.len();
-            self.to_desk.keep(Said::PutBack { group, address, often });
-            self.announce_group(group);
-            if often > PUT_BACK_AT_MOST {
-                self.put_back.remove(&group);
-                self.fought_over.insert(group, now + PUT_BACK_WITHIN);
-                self.to_beats.keep(Told::Trouble { group, trouble: Trouble::FoughtOver, stands: true });
-            }
+        let Some((removal, lost)) = self.put_back.count(&missed, now) else { return };
+        for group in &removal.groups {
+            self.announce_group(*group);
+        }
+        self.to_desk.keep(Said::PutBack(removal));
+        for group in lost {
+            self.fought_over.insert(group, now + PutBack::AWAY);
+            self.to_beats.keep(Told::Trouble { group, trouble: Trouble::FoughtOver, stands: true });
         }
     }
 

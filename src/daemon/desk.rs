@@ -33,6 +33,7 @@ use super::director::{self, Director};
 use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
+use super::put_back::Removal;
 use super::tracks::{News, Tracks};
 use super::{machine, packets, systemd};
 
@@ -89,12 +90,8 @@ pub(super) enum Said {
         group: GroupId,
         why: String,
     },
-    /// Another program took an address away; so often of late.
-    PutBack {
-        group: GroupId,
-        address: IpAddr,
-        often: usize,
-    },
+    /// Another program took addresses away.
+    PutBack(Removal),
     /// Another machine speaks for an address that is held here.
     Rival {
         group: GroupId,
@@ -298,7 +295,7 @@ impl OrdinaryThread {
             Said::Agent { group, why } => {
                 warn!("{}: {why}", Words::new(&self.names).group(group));
             }
-            Said::PutBack { group, address, often } => self.put_back(group, address, often),
+            Said::PutBack(removal) => self.put_back(&removal),
             Said::Rival { group, address, mac } => {
                 let group = Words::new(&self.names).group(group);
                 let what =
@@ -374,17 +371,11 @@ impl OrdinaryThread {
         }
     }
 
-    fn put_back(&mut self, group: GroupId, address: IpAddr, often: usize) {
+    fn put_back(&mut self, removal: &Removal) {
         let suspects = ["systemd-networkd", "NetworkManager", "dhclient", "dhcpcd", "ifupdown", "netplan"];
-        let running: Vec<&str> = suspects.into_iter().filter(|name| systemd::runs(name)).collect();
-        let who = match &running[..] {
-            [] => "none of the programs that usually do this runs here: look for a script".to_owned(),
-            names => format!("probably {}: tell it to leave foreign addresses alone", names.join(" or ")),
-        };
-        let group = Words::new(&self.names).group(group);
-        let what =
-            format!("{group}: somebody removed {address}; it is back (time {often} within a minute); {who}");
-        self.alarm(format!("address {address}"), what);
+        let words = Words::new(&self.names);
+        let what = removal.told(|group| words.whole_group(group), &systemd::running(&suspects));
+        self.alarm(format!("address {}", removal.what()), what);
     }
 
     fn path(&mut self, interface: InterfaceId, alive: bool) {

@@ -35,6 +35,7 @@ mod notify;
 mod packets;
 mod paths;
 mod probes;
+mod put_back;
 mod reexec;
 mod renewals;
 mod systemd;

@@ -1,5 +1,7 @@
 //! What systemd is told: ready, alive, and a line of status. Without systemd it goes nowhere. sd_notify(3).
 
+use std::collections::BTreeSet;
+use std::fs::DirEntry;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
@@ -36,12 +38,12 @@ pub(super) fn is_unit() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// Whether a process with this name runs.
-pub(super) fn runs(name: &str) -> bool {
+/// Those of these programs of which a process runs.
+pub(super) fn running<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let name = |process: DirEntry| std::fs::read_to_string(process.path().join("comm")).ok();
+    let comms: BTreeSet<String> =
+        processes.flatten().filter_map(name).map(|comm| comm.trim_end().to_owned()).collect();
     // The kernel keeps 15 bytes of a name.
-    let kept = &name[..name.len().min(15)];
-    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
-    processes.flatten().any(|process| {
-        std::fs::read_to_string(process.path().join("comm")).is_ok_and(|comm| comm.trim_end() == kept)
-    })
+    names.iter().copied().filter(|name| comms.contains(&name[..name.len().min(15)])).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nix::sys::signal::Signal;
 use systole::lab::{BadCable, Fault, clock};
@@ -61,7 +61,7 @@ fn ask(cluster: &Cluster, all: Vec<(Bucket, Connection)>) -> (Vec<(Bucket, Conne
     })
 }
 
-fn assert_none_twice(found: &Found) {
+pub(crate) fn assert_none_twice(found: &Found) {
     println!("    each kernel was read {} times, and no bucket was kept by two", found.rounds);
     assert!(found.overlaps.is_empty(), "{:?}", found.overlaps);
     assert!(found.rounds > 50, "{}", found.rounds);
@@ -188,6 +188,39 @@ pub(crate) fn a_reload_divides_anew() {
     }
 }
 
+/// Another program takes both addresses away, three times: that is three times for each, however many families there are
+/// and however many buckets are here; and no reason for a bucket to leave.
+pub(crate) fn a_removed_address_is_back() {
+    let mut cluster = Cluster::start(2, "");
+    cluster.settle(&["lb0", "lb1"]);
+    let before = cluster.owners();
+    for time in 1..=3 {
+        for removed in [address(false), address(true)] {
+            assert!(cluster.lab.machine_mut("lb0").unwrap().wipe(removed).unwrap());
+        }
+        for removed in [address(false), address(true)] {
+            cluster.wait_until("it is back, and that is told", |cluster| {
+                let is_back = cluster.lab.machine_mut("lb0").unwrap().has(removed).unwrap();
+                is_back && times(cluster, removed).contains(&time)
+            });
+        }
+    }
+    for removed in [address(false), address(true)] {
+        assert_eq!(times(&cluster, removed), [1, 2, 3], "{}", cluster.lab.log("lb0"));
+    }
+    assert_eq!(cluster.owners(), before);
+}
+
+/// Which times lb0 has told of this address, line by line.
+fn times(cluster: &Cluster, removed: IpAddr) -> Vec<usize> {
+    let log = cluster.lab.log("lb0");
+    let lines = log.lines().filter_map(|line| line.split_once("web: somebody removed "));
+    let told = lines.filter_map(|(_, told)| told.split_once("; "));
+    let of = told.filter(|(addresses, _)| addresses.split(", ").any(|one| one == removed.to_string()));
+    let time = |rest: &str| rest.split_once("(time ")?.1.split(' ').next()?.parse().ok();
+    of.filter_map(|(_, rest)| time(rest)).collect()
+}
+
 pub(crate) fn no_bucket_is_kept_twice(count: usize) {
     let mut cluster = Cluster::start(count, "");
     let nodes = cluster.nodes.clone();
@@ -241,13 +274,13 @@ pub(crate) fn no_bucket_is_kept_twice(count: usize) {
     assert_none_twice(&watch.finish().unwrap());
 }
 
-fn pass(cluster: &mut Cluster, length: Span) {
+pub(crate) fn pass(cluster: &mut Cluster, length: Span) {
     let until = clock::now() + length;
     cluster.wait_until("time passes", |_| clock::now() >= until);
 }
 
 /// Mends both cables of a node, and waits until all is shared out among these; among none: does not wait.
-fn whole_again(cluster: &mut Cluster, node: &str, among: &[&str]) {
+pub(crate) fn whole_again(cluster: &mut Cluster, node: &str, among: &[&str]) {
     cluster.lab.plug(node, LAN).unwrap();
     cluster.lab.plug(node, CROSS).unwrap();
     if !among.is_empty() {

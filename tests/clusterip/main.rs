@@ -41,6 +41,7 @@ const TESTS: &[Test] = &[
     Test::once("three_nodes_keep_no_bucket_twice_in_any_partition_and_pause", || {
         faults::no_bucket_is_kept_twice(3)
     }),
+    Test::once("an_address_that_somebody_removes_is_back_and_told_once", faults::a_removed_address_is_back),
     Test::once("whoever_looks_for_a_bucket_kept_twice_finds_it", overlap::a_bucket_kept_twice_is_found),
 ];
 
