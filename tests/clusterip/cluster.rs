@@ -26,6 +26,9 @@ pub(crate) const CROSS: &str = "cross";
 /// So many addresses the client has, of each family.
 pub(crate) const CLIENTS: u8 = 50;
 
+/// The table of a node's namespace that drops what it shall not hear.
+const DEAF: &str = "deaf";
+
 /// An address, and one of its buckets.
 pub(crate) type Bucket = (IpAddr, u32);
 
@@ -71,7 +74,8 @@ impl Cluster {
         })
     }
 
-    fn everybody(&self) -> Vec<String> {
+    /// The nodes, and the arbiter of two.
+    pub(crate) fn everybody(&self) -> Vec<String> {
         let arbiter = (self.nodes.len() == 2).then(|| "witness".to_owned());
         self.nodes.iter().cloned().chain(arbiter).collect()
     }
@@ -156,6 +160,28 @@ impl Cluster {
             clock::wait(LOOK);
         }
         clock::now() - began
+    }
+
+    /// From now on the first does not hear the second, over neither network; everybody else hears both.
+    pub(crate) fn deafen(&self, ears: &str, to: &str) {
+        let number = self.everybody().iter().position(|name| name == to).unwrap() + 1;
+        let rules = format!(
+            "table inet {DEAF} {{ chain to_{to} {{ type filter hook input priority raw; policy accept; \
+             ip saddr {{ 10.77.0.{number}, 10.78.0.{number} }} drop; }}; }}"
+        );
+        self.nft(ears, rules);
+    }
+
+    /// It hears everybody again.
+    pub(crate) fn undeafen(&self, ears: &str) {
+        self.nft(ears, format!("delete table inet {DEAF}"));
+    }
+
+    fn nft(&self, node: &str, rules: String) {
+        self.lab.machine(node).unwrap().space().run(move || {
+            let output = Command::new("nft").arg(&rules).output().unwrap();
+            assert!(output.status.success(), "{rules}: {output:?}");
+        });
     }
 
     /// One of the commands, asked of a node's daemon.

@@ -7,6 +7,7 @@
 mod cluster;
 mod faults;
 mod overlap;
+mod partitions;
 #[path = "../lab/runner.rs"]
 mod runner;
 mod service;
@@ -41,6 +42,12 @@ const TESTS: &[Test] = &[
     Test::once("three_nodes_keep_no_bucket_twice_in_any_partition_and_pause", || {
         faults::no_bucket_is_kept_twice(3)
     }),
+    Test::once("two_nodes_keep_no_bucket_twice_whoever_does_not_hear_whom", || partitions::pairs_apart(2)),
+    Test::once("three_nodes_keep_no_bucket_twice_whoever_does_not_hear_whom", || partitions::pairs_apart(3)),
+    Test::once(
+        "without_the_arbiter_two_nodes_go_on_and_one_keeps_nothing",
+        partitions::the_arbiter_is_cut_off,
+    ),
     Test::once("an_address_that_somebody_removes_is_back_and_told_once", faults::a_removed_address_is_back),
     Test::once("whoever_looks_for_a_bucket_kept_twice_finds_it", overlap::a_bucket_kept_twice_is_found),
 ];
