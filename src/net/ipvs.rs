@@ -5,13 +5,15 @@
 //!
 //! What the kernel does, and this follows:
 //!
-//! - The family has a number of the moment, which is asked for by the name `IPVS`. There is none until the module is loaded,
-//!   and another one after it was loaded again. Each network namespace has tables of its own.
+//! - The family has a number of the moment, which is asked for by the name `IPVS`. Asked for it, the kernel loads the module
+//!   where it can; loaded anew, it has another number. Each network namespace has tables of its own.
 //! - A service is known by its family with protocol, address and port, or with a firewall mark; a destination by its
 //!   service, address and port.
 //! - A destination needs its service: a batch is worked off in order, and what fails in it stops nothing behind it.
 //! - The destinations of one service are a dump; those of all services cannot be asked for at once.
 //! - A service that is set keeps its connections and destinations; one that is deleted loses both.
+//! - A destination that is removed is remembered for a minute or two, and is itself again if it is added meanwhile, with the
+//!   connections that it still has. For each that is added all of those are searched, one by one.
 
 mod message;
 #[cfg(test)]
@@ -129,7 +131,7 @@ pub struct Wrapping {
     pub flags: u16,
 }
 
-/// What was counted, as long as the service or destination is there.
+/// What was counted, as long as the service or destination is there. The kernel adds it up every two seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Connections.

@@ -1,8 +1,9 @@
 //! Netlink: requests to the kernel, and its answers and events. RFC 3549.
 //!
 //! Routing, addresses, nftables and IPVS speak the same frames: a header, a fixed part, then attributes that may nest.
-//! This knows the frames; `route.rs`, `ipvs.rs` and the lease know what is in them. Every request waits for its answer, so a call that
-//! returns has happened. An overrun of an event socket is said, never hidden: then everything must be read again.
+//! This knows the frames; `route.rs`, `ipvs.rs` and the lease know what is in them. Every request waits for its answer, so
+//! a call that returns has happened. An overrun of an event socket is said, never hidden: then everything must be read
+//! again.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -33,10 +33,10 @@ pub use diff::{Held, Places, diff};
 /// What ipvsadm takes if nothing is said, too: who has the fewest connections for its weight.
 const SCHEDULER: &str = "wlc";
 
-/// Somebody who changes the tables between our look and our steps is followed so many times, and then left for the next time.
+/// Somebody who changes the tables between our look and our steps is followed so often, and then left for the next time.
 const LOOKS: usize = 3;
 
-/// What others have changed and nobody was told of yet, because settling failed; more would say nothing new.
+/// So much of what others have changed is told at once; more would say nothing new.
 const MOST_NOTICED: usize = 1_000;
 
 /// The tables that are settled: the kernel's, or those of a test.
@@ -118,7 +118,9 @@ impl<K: KernelTables> Ipvs<K> {
                 present.insert(seen.service.at, self.look_into(seen.service)?);
             }
         }
-        let told = words::strayed(&self.known, &present, |at| self.called(at));
+        // Of a table that somebody has emptied each service is named.
+        let names: BTreeMap<At, &str> = self.names.iter().map(|(name, at)| (*at, name.as_str())).collect();
+        let told = words::strayed(&self.known, &present, |at| words::service(names.get(&at).copied(), at));
         self.notice(told);
         self.known = present;
         Ok(())
@@ -144,11 +146,9 @@ impl<K: KernelTables> Ipvs<K> {
     }
 
     fn notice(&mut self, told: Vec<String>) {
-        for told in told {
-            if self.noticed.len() < MOST_NOTICED && !self.noticed.contains(&told) {
-                self.noticed.push(told);
-            }
-        }
+        let before: BTreeSet<String> = self.noticed.iter().cloned().collect();
+        let room = MOST_NOTICED.saturating_sub(before.len());
+        self.noticed.extend(told.into_iter().filter(|told| !before.contains(told)).take(room));
     }
 
     fn called(&self, at: At) -> String {

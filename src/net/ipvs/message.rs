@@ -92,7 +92,7 @@ mod daemon {
     pub(super) const HOPS: u16 = 8;
 }
 
-/// `IP_VS_SVC_F_*`. There is one more, 2, by which the kernel remembers that a service is in its table: it is not ours to set.
+/// `IP_VS_SVC_F_*`. There is one more, 2, by which the kernel knows that a service is in its table: it is not ours to set.
 const PERSISTENT: u32 = 0x01;
 const ONE_PACKET: u32 = 0x04;
 const SCHEDULER_FLAGS: [u32; 3] = [0x08, 0x10, 0x20];

@@ -189,7 +189,7 @@ fn why_destination(at: At, destination: &Destination, error: &io::Error) -> Stri
     let other_family = destination.address.is_ipv6() != crate::net::ipvs::is_v6(at);
     match error.raw_os_error() {
         Some(libc::EINVAL) if other_family => {
-            "it is of another family than its service: that takes forwarding by tunnel, and no daemon that tells of connections"
+            "it is of another family than its service: that takes a tunnel, and no daemon that tells of connections"
                 .to_owned()
         }
         Some(libc::EINVAL) => no_server(destination.address),
@@ -208,6 +208,6 @@ fn why_destination(at: At, destination: &Destination, error: &io::Error) -> Stri
 
 fn no_server(address: IpAddr) -> String {
     format!(
-        "the kernel takes {address} for no address of a server: it has no route there, or only one that drops packets"
+        "the kernel takes {address} for no address of a server: it is one of broadcast, multicast or a single link"
     )
 }
