@@ -1,6 +1,8 @@
 //! A real HAProxy in front of real servers: who gets how much, who drains, who comes and goes, who meddles.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
@@ -92,7 +94,7 @@ fn weights_beyond_its_own_keep_their_shares() {
     let haproxy = Haproxy::start(ONE, &section);
     let servers = [("one", one.at, Some(15_000)), ("two", two.at, Some(60_000))];
     let mut balancer = Balancer::new().unwrap();
-    balancer.settle(&tables([("a", backend(&haproxy.socket(), "pool", &servers))])).unwrap();
+    balancer.settle(&tables([("a", backend(&haproxy.numbered_socket(), "pool", &servers))])).unwrap();
     assert!(haproxy.servers("pool")["one"].ends_with("ready 64"));
     let counts = count(haproxy.port, "/", 4_000);
     near(counts.get("one"), 4_000, 0.2);
@@ -326,6 +328,13 @@ fn a_service_that_goes_takes_its_servers() {
     assert_eq!(balancer.settle(&Tables::new()).unwrap(), [""; 0]);
     let left = [("one".to_owned(), format!("{} ready 40", one.at))];
     assert_eq!(haproxy.servers("pool"), left.into());
+    // And nobody asks again: whatever is at that socket now is not ours.
+    haproxy.stop();
+    fs::remove_file(&socket).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    assert_eq!(balancer.settle(&Tables::new()).unwrap(), [""; 0]);
+    drop(listener);
+    haproxy.start_again();
     // HAProxy that ends with its service is missed by nobody.
     balancer.settle(&tables([("a", pool)])).unwrap();
     haproxy.stop();

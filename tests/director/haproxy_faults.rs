@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use systole::director::balancer::Balance;
@@ -148,8 +149,15 @@ fn a_socket_that_says_anything_else() {
 }
 
 fn a_socket_that_never_stops() {
-    let (_folder, socket) = listen(|mut stream| while stream.write_all(&[b'x'; 65_536]).is_ok() {});
+    static SAID: AtomicUsize = AtomicUsize::new(0);
+    let (_folder, socket) = listen(|mut stream| {
+        while stream.write_all(&[b'x'; 65_536]).is_ok() {
+            SAID.fetch_add(65_536, Ordering::SeqCst);
+        }
+    });
     assert!(fault(&socket).contains("said more than 4 MiB"));
+    let said = SAID.load(Ordering::SeqCst);
+    assert!(said < 6 << 20, "{said} bytes were taken: what is in the socket comes on top of 4 MiB");
 }
 
 fn a_socket_that_is_not_there() {

@@ -70,7 +70,7 @@ impl Haproxy {
         let place = folder.path().display();
         let text = format!(
             "global\n    stats socket {place}/admin level admin\n    stats socket {place}/user level operator\n    \
-             maxconn 1000\ndefaults\n    mode http\n    retries 0\n    timeout connect 5s\n    timeout client 30s\n    \
+             stats socket {place}/numbered level admin severity-output number\n    maxconn 1000\ndefaults\n    mode http\n    retries 0\n    timeout connect 5s\n    timeout client 30s\n    \
              timeout server 30s\nfrontend web\n    bind 127.0.0.1:{port}\n{frontend}\n{backends}\n"
         );
         fs::write(folder.path().join("haproxy.cfg"), text).unwrap();
@@ -107,8 +107,14 @@ impl Haproxy {
         self.folder.path().join("admin")
     }
 
+    /// Over which nothing can be changed.
     pub(crate) fn user_socket(&self) -> PathBuf {
         self.folder.path().join("user")
+    }
+
+    /// Which puts a number before each answer.
+    pub(crate) fn numbered_socket(&self) -> PathBuf {
+        self.folder.path().join("numbered")
     }
 
     /// What somebody types.
