@@ -89,9 +89,9 @@ fn three_backends_follow_their_weights() {
 
 fn weights_beyond_its_own_keep_their_shares() {
     let (one, two) = (Web::start("one"), Web::start("two"));
-    let section =
-        format!("backend pool\n    balance roundrobin\n    server one {}\n    server two {}", one.at, two.at);
+    let section = format!("backend pool\n    balance roundrobin\n    server one {}", one.at);
     let haproxy = Haproxy::start(ONE, &section);
+    // The second is added: HAProxy says so in words, and this socket has a number before them.
     let servers = [("one", one.at, Some(15_000)), ("two", two.at, Some(60_000))];
     let mut balancer = Balancer::new().unwrap();
     balancer.settle(&tables([("a", backend(&haproxy.numbered_socket(), "pool", &servers))])).unwrap();
