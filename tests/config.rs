@@ -216,7 +216,10 @@ fn every_directive_of_heartbeat_is_in_the_reference() {
 const KEYS: &str = "haresources name keys keepalive warntime deadtime initdead arbiter interface unicast multicast \
     broadcast port ttl method ping enforce device timeout agent params nodes delay before before-tiebreak prefer only \
     failback failback-delay exclusive promise with after apart clones clones-per-node weights reach failure-window \
-    resource args warm monitor start-delay start-timeout stop-timeout program events user";
+    resource args warm monitor start-delay start-timeout stop-timeout program events user \
+    address fwmark protocol balancer socket backend scheduler scheduler-flags persistence persistence-mask one-packet \
+    forwarding servers server sorry quorum hysteresis when-down drain check weight limit limit-low kind every rise fall \
+    source host certificate ca path login status text pattern send tls name record answer hello weighs";
 
 #[test]
 fn every_key_is_in_the_reference_and_is_known() {
