@@ -17,8 +17,10 @@ use systole::lab;
 /// Its name, and itself.
 type Test = (&'static str, fn());
 
-/// Those that need something that this machine may not have, and why it has it not.
-const TESTS: &[(&[Test], fn() -> Option<String>)] = &[
+/// Why this machine cannot run some of them, if it cannot.
+type Missing = fn() -> Option<String>;
+
+const TESTS: &[(&[Test], Missing)] = &[
     (haproxy::TESTS, site::missing),
     (haproxy_faults::TESTS, site::missing),
     (haproxy_faults::WITHOUT_HAPROXY, || None),

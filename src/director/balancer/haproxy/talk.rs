@@ -123,20 +123,22 @@ pub(super) fn cut(text: &str) -> String {
 /// Why the socket cannot be used, and what to write where.
 fn told(socket: &Path, error: &io::Error) -> Fault {
     let shown = socket.display();
-    match error.kind() {
-        ErrorKind::NotFound => Fault::Absent(format!(
-            "there is no socket {shown}: HAProxy does not run, or its haproxy.cfg does not say `stats socket {shown} level admin` in the section `global`"
-        )),
-        ErrorKind::ConnectionRefused => Fault::Absent(format!(
-            "nobody listens at {shown}: HAProxy does not run, or its haproxy.cfg does not say `stats socket {shown} level admin` in the section `global`"
-        )),
-        ErrorKind::PermissionDenied => Fault::Broken(format!(
+    let is = |kind: ErrorKind| error.kind() == kind;
+    let missing = format!(
+        "HAProxy does not run, or its haproxy.cfg does not say `stats socket {shown} level admin` in the section `global`"
+    );
+    if is(ErrorKind::NotFound) {
+        Fault::Absent(format!("there is no socket {shown}: {missing}"))
+    } else if is(ErrorKind::ConnectionRefused) {
+        Fault::Absent(format!("nobody listens at {shown}: {missing}"))
+    } else if is(ErrorKind::PermissionDenied) {
+        Fault::Broken(format!(
             "the socket {shown} may not be used by this program: look at who owns it and its folder; `stats socket {shown} mode 600 level admin` in the section `global` of haproxy.cfg makes it root's"
-        )),
-        ErrorKind::WouldBlock => {
-            Fault::Broken(format!("HAProxy takes no more conversations at {shown}: it hangs"))
-        }
-        _ => Fault::Broken(format!("HAProxy's socket {shown} cannot be used: {error}")),
+        ))
+    } else if is(ErrorKind::WouldBlock) {
+        Fault::Broken(format!("HAProxy takes no more conversations at {shown}: it hangs"))
+    } else {
+        Fault::Broken(format!("HAProxy's socket {shown} cannot be used: {error}"))
     }
 }
 
