@@ -12,11 +12,12 @@ use systole::director::balancer::Balance;
 use systole::director::balancer::ipvs::Ipvs;
 use systole::director::table::{Table, Tables};
 
+use crate::Test;
 use crate::seen::{by_ipvsadm, by_us};
 use crate::want::{service, table};
 use crate::world::{Space, World, run};
 
-pub(crate) const TESTS: &[(&str, fn(&World))] = &[("two_thousand_services", two_thousand)];
+pub(crate) const TESTS: &[Test] = &[("two_thousand_services", two_thousand)];
 
 const SERVICES: u16 = 2_000;
 const SERVERS: u8 = 10;

@@ -7,11 +7,12 @@ use systole::director::table::Table;
 use systole::net::ipvs::{self, SyncRole, Timeouts};
 use systole::time::Span;
 
+use crate::Test;
 use crate::seen::{by_ipvsadm, by_us};
 use crate::want::{all, on, server, service, settled, table, tcp};
 use crate::world::{World, run};
 
-pub(crate) const TESTS: &[(&str, fn(&World))] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("tables_of_every_kind_are_what_ipvsadm_reads", every_kind),
     ("each_part_of_a_service_and_a_server_can_be_changed_in_its_place", each_part),
     ("what_ipvsadm_changes_is_told_and_mended", told_and_mended),

@@ -6,12 +6,13 @@ use systole::config::{At, Forwarding};
 use systole::director::balancer::Balance;
 use systole::net::ipvs::{Counters, Destination, Ipvs};
 
+use crate::Test;
 use crate::peer::{Connection, ask};
 use crate::seen::{by_ipvsadm, by_us};
 use crate::want::{all, service, settled, table, tcp};
 use crate::world::{World, run};
 
-pub(crate) const TESTS: &[(&str, fn(&World))] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("translated_and_direct_connections_of_both_families_are_divided", divided),
     ("connections_that_the_firewall_marks_are_divided", marked),
     ("weights_divide_and_a_change_counts_at_once", weights),
@@ -102,7 +103,7 @@ fn quiesced(world: &World) {
 fn removed(world: &World) {
     let to = "10.1.0.100:80";
     let both = table(service(tcp(to), "rr"), Forwarding::Nat, &V4);
-    let mut ipvs = settled(&all(&[both.clone()]));
+    let mut ipvs = settled(&all(std::slice::from_ref(&both)));
     assert_eq!(world.client.enter(|| ask(to, 10)), shares(5, 5));
     ipvs.change("s0", &table(service(tcp(to), "rr"), Forwarding::Nat, &V4[1..])).unwrap();
     assert_eq!(world.client.enter(|| ask(to, 10)), shares(0, 10));

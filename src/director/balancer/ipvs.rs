@@ -174,11 +174,8 @@ impl<K: KernelTables> Ipvs<K> {
         Ok(failed.into_iter().map(|(place, error)| (steps[place].clone(), error)).collect())
     }
 
-    /// What is to be said of steps that failed. What somebody else got in the way of is not known any more.
-    fn judge(&mut self, failed: &[(Step, io::Error)]) -> Result<(), BalancerError> {
-        for at in overtaken(failed) {
-            self.known.remove(&at);
-        }
+    /// What is to be said of steps that failed.
+    fn judge(&self, failed: &[(Step, io::Error)]) -> Result<(), BalancerError> {
         if failed.is_empty() { Ok(()) } else { Err(words::refused(failed, |at| self.called(at))) }
     }
 

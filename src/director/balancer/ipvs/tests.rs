@@ -1,6 +1,7 @@
 //! The balancer against tables that behave as the kernel's do, and refuse what it refuses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -45,7 +46,7 @@ fn tables_of(services: &[Held]) -> Places {
 
 fn one_diff(present: &Held, wanted: &Held) -> Vec<Step> {
     let at = wanted.service.at;
-    diff(&tables_of(&[present.clone()]), &tables_of(&[wanted.clone()]), &BTreeSet::from([at]))
+    diff(&tables_of(from_ref(present)), &tables_of(from_ref(wanted)), &BTreeSet::from([at]))
 }
 
 fn remove(at: At, last: u8) -> Step {
@@ -487,6 +488,22 @@ fn a_change_finds_what_others_did_and_only_they_are_blamed_at_the_next_settling(
 }
 
 #[test]
+fn a_change_that_others_were_quicker_with_or_made_impossible_is_made() {
+    let mut ipvs = balancer(&[], &[]);
+    ipvs.settle(&wanted(&[("web", table(WEB, &[(1, 3), (2, 3)]))])).unwrap();
+    (ipvs.kernel.looks, ipvs.kernel.done) = (0, Vec::new());
+    ipvs.kernel.by_another(remove(WEB, 2));
+    ipvs.change("web", &table(WEB, &[(1, 3)])).unwrap();
+    assert_eq!((ipvs.kernel.looks, ipvs.kernel.done.len()), (0, 1), "it is gone, as it should be");
+    ipvs.kernel.by_another(Step::Delete(WEB));
+    ipvs.change("web", &table(WEB, &[(1, 3), (3, 3)])).unwrap();
+    assert_eq!(ipvs.kernel.places, tables_of(&[holds(WEB, &[(1, 3), (3, 3)])]));
+    ipvs.kernel.by_another(Step::Add(WEB, to(4, 1)));
+    ipvs.change("web", &table(WEB, &[(1, 3), (3, 3), (4, 3)])).unwrap();
+    assert_eq!(ipvs.kernel.places, tables_of(&[holds(WEB, &[(1, 3), (3, 3), (4, 3)])]));
+}
+
+#[test]
 fn who_changes_something_between_look_and_step_is_followed_and_not_for_ever() {
     let mut ipvs = balancer(&[], &[]);
     let tables = wanted(&[("web", table(WEB, &[(1, 3), (2, 3)]))]);
@@ -512,9 +529,9 @@ fn a_step_that_is_refused_stops_no_other_service_and_is_tried_again() {
         ("web", table(WEB, &[(1, 3)])),
         ("mail", table_with(best, vec![(server(1), 1), (server(2), 1)])),
     ]);
-    let unknown = |step: &Step| match step {
-        Step::Make(service) if service.scheduler == "best" => Some(libc::ENOENT),
-        _ => None,
+    let unknown = |step: &Step| {
+        let is_it = matches!(step, Step::Make(service) if service.scheduler == "best");
+        is_it.then_some(libc::ENOENT)
     };
     ipvs.kernel.wrong = Some(Box::new(unknown));
     let error = ipvs.settle(&tables).unwrap_err().0;
