@@ -6,6 +6,7 @@
 
 mod haproxy;
 mod haproxy_faults;
+mod pool;
 mod program;
 mod site;
 
@@ -25,6 +26,7 @@ const TESTS: &[(&[Test], Missing)] = &[
     (haproxy_faults::TESTS, site::missing),
     (haproxy_faults::WITHOUT_HAPROXY, || None),
     (program::TESTS, || None),
+    (pool::TESTS, || None),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,444 @@
+//! The director as it runs: two directors in the lab with a witness, two real servers behind them, and a client. The balancer
+//! is our own rules, which every kernel has.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use socket2::SockRef;
+use systole::lab::{Lab, MachinePlan, Plan, PortPlan, Program, Stop, Work, clock};
+use systole::net::nft::{Family, Nftables};
+use systole::time::Span;
+
+use super::Test;
+
+/// Longer than anything takes, on any machine.
+const PATIENCE: Span = Span::seconds(60);
+const LOOK: Span = Span::millis(5);
+/// Longer than a connection takes that comes about at all.
+const ANSWER: Duration = Duration::from_secs(5);
+
+pub(crate) const TESTS: &[Test] = &[
+    ("a_server_that_fails_in_any_way_gets_nothing_until_it_is_well", fails_in_any_way),
+    ("a_takeover_starts_with_a_pool_that_is_known", takes_over),
+    ("a_drained_server_loses_no_request_and_stays_drained_when_the_director_dies", drains),
+    ("what_somebody_else_has_changed_is_mended", is_mended),
+    ("a_reload_takes_back_what_is_served_no_more", reloads),
+];
+
+/// What a server does to whoever connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Mood {
+    Well,
+    Hangs,
+    Wrong,
+    Resets,
+    Garbage,
+    Closed,
+}
+
+const MOODS: [Mood; 6] = [Mood::Well, Mood::Hangs, Mood::Wrong, Mood::Resets, Mood::Garbage, Mood::Closed];
+
+/// A server whose mood can be changed.
+struct RealServer {
+    mood: Arc<AtomicU8>,
+    _work: Work<()>,
+}
+
+impl RealServer {
+    fn start(lab: &Lab, name: &str) -> Self {
+        let mood = Arc::new(AtomicU8::new(0));
+        let (seen, text) = (Arc::clone(&mood), name.to_owned());
+        let work = lab.machine(name).unwrap().space().work("server", move |stop| serve(&text, &seen, stop));
+        Self { mood, _work: work.unwrap() }
+    }
+
+    fn be(&self, mood: Mood) {
+        self.mood.store(mood as u8, Ordering::Relaxed);
+    }
+}
+
+fn serve(name: &str, mood: &AtomicU8, stop: &Stop) {
+    let mut listeners = Vec::new();
+    let mut hanging = Vec::new();
+    while !stop.is_set() {
+        let mood = MOODS[usize::from(mood.load(Ordering::Relaxed))];
+        if mood == Mood::Closed {
+            listeners.clear();
+        } else if listeners.is_empty() {
+            listeners = Vec::from(["0.0.0.0:80", "[::]:80"].map(listen));
+        }
+        if mood != Mood::Hangs {
+            hanging.clear();
+        }
+        let mut nobody = true;
+        for listener in &listeners {
+            while let Ok((stream, _)) = listener.accept() {
+                nobody = false;
+                if let Some(stream) = answer(stream, name, mood) {
+                    hanging.push(stream);
+                }
+            }
+        }
+        if nobody {
+            clock::wait(Span::millis(1));
+        }
+    }
+}
+
+fn listen(address: &str) -> TcpListener {
+    let address: SocketAddr = address.parse().unwrap();
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+    if address.is_ipv6() {
+        socket.set_only_v6(true).unwrap();
+    }
+    socket.set_reuse_address(true).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(1_024).unwrap();
+    socket.into()
+}
+
+/// The connection, where it is to hang.
+fn answer(mut stream: TcpStream, name: &str, mood: Mood) -> Option<TcpStream> {
+    let text = match mood {
+        Mood::Hangs => return Some(stream),
+        Mood::Resets => {
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            return None;
+        }
+        Mood::Well => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{name}\n"),
+        Mood::Wrong => "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n".to_owned(),
+        Mood::Garbage => "\u{1}\u{2}\u{3} what is this?".repeat(50),
+        Mood::Closed => return None,
+    };
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(ANSWER)).unwrap();
+    // A request is short and comes at once; who goes before has asked nothing.
+    let _ = stream.read(&mut [0; 1024]);
+    let _ = stream.write_all(text.as_bytes());
+    None
+}
+
+/// The directors with all that is around them.
+struct Site {
+    lab: Lab,
+    program: Program,
+    _one: RealServer,
+    two: RealServer,
+}
+
+fn address(v6: bool) -> IpAddr {
+    if v6 { "fd00:77::100".parse().unwrap() } else { "10.77.0.100".parse().unwrap() }
+}
+
+impl Site {
+    fn start() -> Self {
+        let lab = Lab::build(&plan()).unwrap();
+        let (keys, config) = (lab.folder().join("keys"), lab.folder().join("systole.toml"));
+        fs::write(&keys, "1 00112233445566778899aabbccddeeff\n").unwrap();
+        fs::set_permissions(&keys, PermissionsExt::from_mode(0o600)).unwrap();
+        fs::write(&config, text(true).replace("KEYS", keys.to_str().unwrap())).unwrap();
+        let program = Program {
+            path: env!("CARGO_BIN_EXE_systole").into(),
+            config,
+            before: Vec::new(),
+            plays_agents: false,
+        };
+        let (one, two) = (RealServer::start(&lab, "one"), RealServer::start(&lab, "two"));
+        let mut site = Self { lab, program, _one: one, two };
+        for node in ["lb0", "lb1"] {
+            site.lab.machine(node).unwrap().space().run(|| {
+                fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+                fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
+            });
+        }
+        for node in ["lb0", "lb1", "witness"] {
+            site.lab.start(node, &site.program).unwrap();
+        }
+        site.wait("the pool is known", |site| site.serve(2));
+        site.wait("the client is answered", |site| {
+            [false, true].into_iter().all(|v6| site.fetch(v6).is_ok())
+        });
+        site
+    }
+
+    fn wait(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) -> Span {
+        let began = clock::now();
+        while !is_so(self) {
+            let said = || format!("{}\n{}", self.lab.log("lb0"), self.lab.log("lb1"));
+            assert!(clock::now() < began + PATIENCE, "in vain: {what}\n{}", said());
+            clock::wait(LOOK);
+        }
+        clock::now() - began
+    }
+
+    fn ask(&self, node: &str, words: &[&str]) -> Output {
+        let run_dir = self.lab.folder().join(node).join("run");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_systole"));
+        command.args(words).arg("--run-dir").arg(run_dir).output().unwrap()
+    }
+
+    fn pool(&self, node: &str) -> Option<Value> {
+        let output = self.ask(node, &["pool", "--json"]);
+        let value: Value = serde_json::from_slice(&output.stdout).ok()?;
+        assert_eq!(value["version"], 1);
+        Some(value["pool"].clone())
+    }
+
+    /// So many servers get connections of each service, in the kernels of both directors.
+    fn serve(&self, count: usize) -> bool {
+        ["lb0", "lb1"].iter().all(|node| {
+            let rules = self.rules(node);
+            ["to:web", "to:web6"]
+                .iter()
+                .all(|chain| rules.iter().filter(|(name, _)| name == chain).count() == count)
+        })
+    }
+
+    /// Who answers the client.
+    fn fetch(&self, v6: bool) -> io::Result<String> {
+        self.lab.machine("client").unwrap().space().run(move || fetch(address(v6)))
+    }
+
+    /// How often each of them answers.
+    fn shares(&self, v6: bool, count: usize) -> (usize, usize) {
+        let all: Vec<String> = (0..count).map(|_| self.fetch(v6).unwrap()).collect();
+        let of = |name: &str| all.iter().filter(|one| *one == name).count();
+        (of("one"), of("two"))
+    }
+
+    /// The rules of a director's kernel.
+    fn rules(&self, node: &str) -> Vec<(String, Vec<u8>)> {
+        self.lab.machine(node).unwrap().space().run(|| {
+            let mut kernel = Nftables::open("systole-services").unwrap();
+            let families = [Family::Ip, Family::Ip6].into_iter();
+            families.flat_map(|family| kernel.rules(family).unwrap()).collect()
+        })
+    }
+
+    /// The process of a director.
+    fn director(&self, node: &str) -> Option<Pid> {
+        let run_dir = self.lab.folder().join(node).join("run");
+        let wanted = format!("direct\0--run-dir\0{}\0", run_dir.display());
+        let mut all =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        let is_it = |pid: &String| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&wanted)
+        };
+        all.find(is_it).map(|pid| Pid::from_raw(pid.parse().unwrap()))
+    }
+}
+
+fn fetch(address: IpAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, 80), ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    if head.starts_with("HTTP/1.1 200 ") {
+        Ok(body.trim().to_owned())
+    } else {
+        Err(io::Error::other(head.to_owned()))
+    }
+}
+
+fn plan() -> Plan {
+    let port = |network: &str, interface: &str, number: u8| {
+        let net = if network == "lan" { 77 } else { 78 };
+        let six = format!("fd00:{net}::{number}").parse().unwrap();
+        PortPlan {
+            network: network.to_owned(),
+            interface: interface.to_owned(),
+            addresses: vec![(IpAddr::from([10, net, 0, number]), 24), (six, 64)],
+        }
+    };
+    let machine = |name: &str, ports: Vec<PortPlan>, gateways: &[&str]| MachinePlan {
+        name: name.to_owned(),
+        ports,
+        gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
+    };
+    let back = ["10.78.0.100", "fd00:78::100"];
+    Plan {
+        networks: vec!["lan".to_owned(), "back".to_owned()],
+        machines: vec![
+            machine("lb0", vec![port("lan", "eth0", 1), port("back", "eth1", 1)], &[]),
+            machine("lb1", vec![port("lan", "eth0", 2), port("back", "eth1", 2)], &[]),
+            machine("witness", vec![port("lan", "eth0", 3), port("back", "eth1", 3)], &[]),
+            machine("one", vec![port("back", "eth0", 11)], &back),
+            machine("two", vec![port("back", "eth0", 12)], &back),
+            machine("client", vec![port("lan", "eth0", 50)], &[]),
+        ],
+    }
+}
+
+fn text(with_six: bool) -> String {
+    let service = |name: &str, address: &str, servers: [&str; 2]| {
+        format!(
+            "[service.{name}]\naddress = \"{address}\"\nbalancer = \"nftables\"\ndrain = \"1s\"\n\
+             check = {{ kind = \"http\", every = \"200ms\", timeout = \"500ms\", rise = 2, fall = 2 }}\n\
+             [service.{name}.server.one]\naddress = \"{}\"\nweight = 2\n\
+             [service.{name}.server.two]\naddress = \"{}\"\n",
+            servers[0], servers[1]
+        )
+    };
+    let mut text = "[cluster]\nname = \"lab\"\nkeys = \"KEYS\"\n[timing]\nkeepalive = \"100ms\"\nwarntime = \"300ms\"\n\
+                    deadtime = \"1s\"\ninitdead = \"4s\"\n[node.lb0]\n[node.lb1]\n[node.witness]\narbiter = true\n"
+        .to_owned();
+    for (link, interface, net) in [("lan", "eth0", 77), ("back", "eth1", 78)] {
+        text.push_str(&format!(
+            "[link.{link}]\ninterface = \"{interface}\"\nunicast = {{ lb0 = \"10.{net}.0.1\", lb1 = \"10.{net}.0.2\", \
+             witness = \"10.{net}.0.3\" }}\n"
+        ));
+    }
+    text.push_str(
+        "[group.web]\nprefer = [\"lb0\"]\nfailback = false\n\
+         [[group.web.resource]]\nagent = \"vip\"\nparams = { address = [\"10.78.0.100/24\", \"fd00:78::100/64\"], interface = \"eth1\" }\n\
+         [[group.web.resource]]\nagent = \"vip\"\nparams = { address = [\"10.77.0.100/24\", \"fd00:77::100/64\"], interface = \"eth0\" }\n",
+    );
+    text.push_str(&service("web", "10.77.0.100:80", ["10.78.0.11:80", "10.78.0.12:80"]));
+    if with_six {
+        text.push_str(&service("web6", "[fd00:77::100]:80", ["[fd00:78::11]:80", "[fd00:78::12]:80"]));
+    }
+    text
+}
+
+fn fails_in_any_way() {
+    let mut site = Site::start();
+    for v6 in [false, true] {
+        assert_eq!(
+            site.shares(v6, 30),
+            (20, 10),
+            "two of three connections are for who weighs twice as much"
+        );
+    }
+    for mood in [Mood::Hangs, Mood::Wrong, Mood::Resets, Mood::Garbage, Mood::Closed] {
+        site.two.be(mood);
+        let down = site.wait("it is taken out", |site| site.serve(1));
+        for v6 in [false, true] {
+            assert_eq!(site.shares(v6, 20), (20, 0), "{mood:?}");
+        }
+        let pool = site.pool("lb0").unwrap();
+        let why = pool["services"][0]["servers"][1]["why"].as_str().unwrap().to_owned();
+        site.two.be(Mood::Well);
+        let up = site.wait("it is put in again", |site| site.serve(2));
+        println!("    {mood:?}: down on both after {down} ({why}), up after {up}");
+        let expected = match mood {
+            Mood::Hangs => "no answer within",
+            Mood::Wrong => "503",
+            Mood::Resets => "reset",
+            Mood::Garbage => "",
+            Mood::Closed => "refused",
+            Mood::Well => unreachable!("it is none of them"),
+        };
+        assert!(why.contains(expected), "{why}");
+        assert_eq!(site.shares(false, 30), (20, 10));
+    }
+}
+
+fn takes_over() {
+    let mut site = Site::start();
+    site.two.be(Mood::Hangs);
+    site.wait("it is taken out", |site| site.serve(1));
+    let before = site.rules("lb1");
+    assert!(!before.is_empty());
+    site.lab.machine_mut("lb0").unwrap().kill().unwrap();
+    site.lab.pull("lb0", "lan").unwrap();
+    site.lab.pull("lb0", "back").unwrap();
+    let holds = |site: &mut Site| site.lab.machine_mut("lb1").unwrap().has(address(false)).unwrap();
+    site.wait("the other holds it", holds);
+    let took =
+        site.wait("the client is answered", |site| site.fetch(false).is_ok() && site.fetch(true).is_ok());
+    println!("    answered {took} after the address had moved");
+    for v6 in [false, true] {
+        assert_eq!(site.shares(v6, 20), (20, 0), "who hangs is asked by nobody");
+    }
+    assert_eq!(site.rules("lb1"), before, "nothing had to be changed");
+}
+
+fn drains() {
+    let mut site = Site::start();
+    let space = site.lab.machine("client").unwrap().space();
+    let clients = space
+        .work("clients", |stop| {
+            let (mut well, mut failed) = (0, Vec::new());
+            while !stop.is_set() {
+                match fetch(address(false)) {
+                    Ok(_) => well += 1,
+                    Err(error) => failed.push(error.to_string()),
+                }
+            }
+            (well, failed)
+        })
+        .unwrap();
+    let state = |site: &Site, state: &str| {
+        let pool = site.pool("lb0");
+        pool.is_some_and(|pool| pool["services"][0]["servers"][0]["state"] == state)
+    };
+    for _ in 0..3 {
+        assert!(site.ask("lb0", &["pool", "drain", "one"]).status.success());
+        site.wait("it is drained", |site| state(site, "drained"));
+        assert_eq!(site.shares(false, 10), (0, 10));
+        assert!(site.ask("lb0", &["pool", "undrain", "one"]).status.success());
+        site.wait("it has connections again", |site| site.shares(false, 3).0 == 2);
+    }
+    assert!(site.ask("lb0", &["pool", "drain", "10.78.0.11"]).status.success());
+    let director = site.director("lb0").unwrap();
+    kill(director, Signal::SIGKILL).unwrap();
+    site.wait("another one has begun", |site| {
+        site.director("lb0").is_some_and(|other| other != director) && state(site, "drained")
+    });
+    site.wait("it has nothing", |site| site.shares(false, 3) == (0, 3));
+    let (well, failed) = clients.finish().unwrap();
+    println!("    {well} requests, {} failed", failed.len());
+    assert!(failed.is_empty() && well > 100, "{failed:?}");
+    let refused = site.ask("lb0", &["pool", "drain", "three"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no service has a server three"));
+}
+
+fn is_mended() {
+    let mut site = Site::start();
+    let rules = site.rules("lb0");
+    site.lab.machine("lb0").unwrap().space().run(|| {
+        let mut kernel = Nftables::open("systole-services").unwrap();
+        let mut batch = kernel.batch();
+        batch.side_chain(Family::Ip, "services");
+        kernel.commit(batch, None).unwrap();
+    });
+    assert_ne!(site.rules("lb0"), rules);
+    let took = site.wait("it is as before", |site| site.rules("lb0") == rules);
+    println!("    mended after {took}");
+    site.wait("it is told", |site| site.lab.log("lb0").contains("somebody else has changed it"));
+}
+
+fn reloads() {
+    let mut site = Site::start();
+    let keys = site.lab.folder().join("keys");
+    let less = text(false).replace("KEYS", keys.to_str().unwrap());
+    fs::write(&site.program.config, less).unwrap();
+    let of = |site: &Site, chain: &str| site.rules("lb0").iter().filter(|(name, _)| name == chain).count();
+    assert_eq!((of(&site, "to:web"), of(&site, "to:web6")), (2, 2));
+    let output = site.ask("lb0", &["reload"]);
+    assert!(output.status.success(), "{output:?}");
+    site.wait("it is taken back", |site| of(site, "to:web6") == 0);
+    assert_eq!(of(&site, "to:web"), 2);
+    assert_eq!(site.shares(false, 30), (20, 10));
+    assert!(site.fetch(true).is_err());
+    // And what is served again is known at once where its servers are known.
+    fs::write(&site.program.config, text(true).replace("KEYS", keys.to_str().unwrap())).unwrap();
+    assert!(site.ask("lb0", &["reload"]).status.success());
+    site.wait("it is served again", |site| of(site, "to:web6") == 2 && site.fetch(true).is_ok());
+}
