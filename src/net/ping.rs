@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
-    recvfrom, sendmsg, socket,
+    recvfrom, sendmsg, setsockopt, socket, sockopt,
 };
 
 use super::frame::Echo;
@@ -18,6 +18,9 @@ use super::{filter, sys};
 
 /// Longer than an answer; what is cut off is not for us.
 const BUFFER: usize = 256;
+
+/// Room for the answers to some thousand pings: those on one machine are there before anybody can look.
+const ROOM: usize = 4 << 20;
 
 /// Asks and hears, for one family.
 #[derive(Debug)]
@@ -36,6 +39,10 @@ impl Pings {
         };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let socket = socket(family, SockType::Raw, flags, protocol)?;
+        // An ordinary user gets less, and an answer may be lost when many come at once.
+        if setsockopt(&socket, sockopt::RcvBufForce, &ROOM).is_err() {
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &ROOM);
+        }
         let identifier = Echo { token, round: 0, group: 0 }.identifier();
         match is_v6 {
             false => sys::attach_filter(socket.as_fd(), &filter::ping_v4(identifier))?,
@@ -89,7 +96,8 @@ impl Pings {
         self.socket.read(|| self.read()).await
     }
 
-    fn read(&self) -> io::Result<Option<(IpAddr, u64)>> {
+    /// The same, if there is a packet already.
+    pub fn read(&self) -> io::Result<Option<(IpAddr, u64)>> {
         let mut buffer = [0; BUFFER];
         let socket = self.socket.as_raw_fd();
         let heard: Option<(IpAddr, Echo)> = if self.is_v6 {

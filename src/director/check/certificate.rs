@@ -106,8 +106,14 @@ impl ServerCertVerifier for Judge {
                 if !authorities.themselves.iter().any(|one| one == end_entity) {
                     let algorithms = self.provider.signature_verification_algorithms.all;
                     let (roots, chain) = (&authorities.roots, intermediates);
-                    verify_server_cert_signed_by_trust_anchor(&parsed, roots, chain, now, algorithms)
-                        .map_err(in_words)?;
+                    let vouched =
+                        verify_server_cert_signed_by_trust_anchor(&parsed, roots, chain, now, algorithms);
+                    vouched.map_err(|error| match is_of_its_own(end_entity) {
+                        Some(true) => {
+                            Error::General("certificate that only its server vouches for".to_owned())
+                        }
+                        Some(false) | None => in_words(error),
+                    })?;
                 }
                 verify_server_name(&parsed, server_name).map_err(in_words)?;
             }
@@ -164,48 +170,61 @@ fn in_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error>
 
 /// Why a handshake failed, in few words.
 pub fn why(error: &Error) -> String {
-    match in_words(error.clone()) {
-        Error::General(text) => text,
-        Error::AlertReceived(alert) => format!("TLS alert {alert:?}"),
-        Error::InvalidMessage(_) => "no TLS".to_owned(),
-        // Their variants are rustls's to add to.
-        other => format!("in TLS: {other}"),
+    let error = in_words(error.clone());
+    if let Error::General(text) = error {
+        text
+    } else if let Error::AlertReceived(alert) = error {
+        format!("TLS alert {alert:?}")
+    } else if let Error::InvalidMessage(_) = error {
+        "no TLS".to_owned()
+    } else {
+        format!("in TLS: {error}")
     }
 }
 
 fn in_words(error: Error) -> Error {
     let Error::InvalidCertificate(fault) = &error else { return error };
-    Error::General(match fault {
-        CertificateError::UnknownIssuer => "certificate of an unknown authority".to_owned(),
-        CertificateError::ExpiredContext { not_after, .. } => {
-            let until = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
-            format!("a certificate of its chain expired on {}", day(until))
-        }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            // As they stand in the certificate: `DnsName("a")`.
-            let names: Vec<&str> =
-                presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name)).collect();
-            let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-            format!("certificate is for {names}, not for {}", expected.to_str())
-        }
-        other => format!("certificate: {other}"),
+    Error::General(if *fault == CertificateError::UnknownIssuer {
+        "certificate of an unknown authority".to_owned()
+    } else if let CertificateError::ExpiredContext { not_after, .. } = fault {
+        let until = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
+        format!("a certificate of its chain expired on {}", day(until))
+    } else if let CertificateError::NotValidForNameContext { expected, presented } = fault {
+        // As they stand in the certificate: `DnsName("a")`.
+        let names: Vec<&str> = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name)).collect();
+        let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+        format!("certificate is for {names}, not for {}", expected.to_str())
+    } else {
+        format!("certificate: {fault}")
     })
 }
 
 /// From when until when a certificate is valid, in seconds since 1970: RFC 5280, 4.1.2.5. No more of it is read, so that a
 /// certificate with other oddities still has its dates.
 pub fn dates(certificate: &[u8]) -> Option<(i64, i64)> {
+    let (_, mut rest) = issuer(certificate)?;
+    let mut validity = element(&mut rest, 0x30)?;
+    let from = time(&mut validity)?;
+    Some((from, time(&mut validity)?))
+}
+
+/// Whether whoever made a certificate bears the name that it is for.
+fn is_of_its_own(certificate: &[u8]) -> Option<bool> {
+    let (issuer, mut rest) = issuer(certificate)?;
+    element(&mut rest, 0x30)?;
+    Some(issuer == element(&mut rest, 0x30)?)
+}
+
+/// Who made a certificate, and what stands behind that: the dates, then whom it is for.
+fn issuer(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = certificate;
     let mut whole = element(&mut rest, 0x30)?;
     let mut signed = element(&mut whole, 0x30)?;
-    // The version may be left out; then the serial number, the algorithm and the issuer.
+    // The version may be left out; then the serial number and the algorithm.
     let _ = element(&mut signed, 0xa0);
     element(&mut signed, 0x02)?;
     element(&mut signed, 0x30)?;
-    element(&mut signed, 0x30)?;
-    let mut validity = element(&mut signed, 0x30)?;
-    let from = time(&mut validity)?;
-    Some((from, time(&mut validity)?))
+    Some((element(&mut signed, 0x30)?, signed))
 }
 
 /// What is in the next element of DER, if it has this tag.

@@ -428,20 +428,27 @@ async fn say(stream: &mut (impl AsyncWrite + Unpin), words: &[u8]) -> io::Result
 
 /// What went wrong, in few words. What is wrong with this machine and not with the server is told as such.
 fn failed(error: &io::Error) -> Verdict {
-    use io::ErrorKind as Kind;
     if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
         return Verdict::bad(certificate::why(error));
     }
-    Verdict::bad(match error.kind() {
-        Kind::ConnectionRefused => "refused".to_owned(),
-        Kind::ConnectionReset | Kind::BrokenPipe | Kind::ConnectionAborted => "reset".to_owned(),
-        Kind::HostUnreachable => "host unreachable".to_owned(),
-        Kind::NetworkUnreachable => "network unreachable".to_owned(),
-        Kind::UnexpectedEof => "closed in the middle of TLS".to_owned(),
-        Kind::TimedOut => "gone: its packets stay away".to_owned(),
-        _ => format!("cannot check from here: {error}"),
-    })
+    let known = KNOWN.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(
+        || Verdict::bad(format!("cannot check from here: {error}")),
+        |(_, words)| Verdict::bad(words),
+    )
 }
+
+/// What a server, or the way there, does to a connection.
+const KNOWN: [(io::ErrorKind, &str); 8] = [
+    (io::ErrorKind::ConnectionRefused, "refused"),
+    (io::ErrorKind::ConnectionReset, "reset"),
+    (io::ErrorKind::ConnectionAborted, "reset"),
+    (io::ErrorKind::BrokenPipe, "reset"),
+    (io::ErrorKind::HostUnreachable, "host unreachable"),
+    (io::ErrorKind::NetworkUnreachable, "network unreachable"),
+    (io::ErrorKind::UnexpectedEof, "closed in the middle of TLS"),
+    (io::ErrorKind::TimedOut, "gone: its packets stay away"),
+];
 
 /// Bytes that nobody can guess.
 fn chance<const N: usize>() -> io::Result<[u8; N]> {

@@ -13,6 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::net::ping::Pings;
 
+/// After so many questions it is looked for answers.
+const AT_ONCE: u64 = 32;
+
 /// Who waits, by the number of the ping.
 type Waiting = Arc<Mutex<BTreeMap<u64, (IpAddr, oneshot::Sender<()>)>>>;
 
@@ -52,6 +55,13 @@ impl Pinger {
         let (tell, answered) = oneshot::channel();
         let _entry = Entry::new(&line.waiting, number, to, tell);
         line.pings.ask(number, to, from)?;
+        if number.is_multiple_of(AT_ONCE) {
+            // Many are asked before the reader has its turn: what has come makes room for what will.
+            for _ in 0..AT_ONCE {
+                let Ok(heard) = line.pings.read() else { break };
+                tell_whoever_waits(&line.waiting, heard);
+            }
+        }
         answered.await.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -74,19 +84,22 @@ impl Pinger {
 async fn listen(pings: Arc<Pings>, waiting: Waiting) {
     loop {
         match pings.hear().await {
-            Ok(Some((from, number))) => {
-                let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if waiting.get(&number).is_some_and(|(to, _)| *to == from)
-                    && let Some((_, tell)) = waiting.remove(&number)
-                {
-                    // Whoever waited may just have given up.
-                    let _ = tell.send(());
-                }
-            }
-            Ok(None) => {}
+            Ok(heard) => tell_whoever_waits(&waiting, heard),
             // What an interface left behind as it went down: reading it has cleared it.
             Err(_) => tokio::task::yield_now().await,
         }
+    }
+}
+
+fn tell_whoever_waits(waiting: &Waiting, heard: Option<(IpAddr, u64)>) {
+    let Some((from, number)) = heard else { return };
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    // Only he whom it asked can answer it.
+    if waiting.get(&number).is_some_and(|(to, _)| *to == from)
+        && let Some((_, tell)) = waiting.remove(&number)
+    {
+        // Whoever waited may just have given up.
+        let _ = tell.send(());
     }
 }
 
