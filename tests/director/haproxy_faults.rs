@@ -16,17 +16,17 @@ use crate::Test;
 use crate::site::{Haproxy, backend};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("haproxy_that_lets_nobody_change_anything_says_how_it_would", a_socket_without_rights),
-    ("haproxy_without_the_backend_says_so", a_backend_that_is_not_there),
-    ("haproxy_that_cannot_be_weighed_says_what_to_write", an_algorithm_without_weights),
-    ("haproxy_has_one_service_in_a_backend", two_services_in_one_backend),
+    Test { name: "haproxy_that_lets_nobody_change_anything_says_how_it_would", run: a_socket_without_rights, needs: site::present },
+    Test { name: "haproxy_without_the_backend_says_so", run: a_backend_that_is_not_there, needs: site::present },
+    Test { name: "haproxy_that_cannot_be_weighed_says_what_to_write", run: an_algorithm_without_weights, needs: site::present },
+    Test { name: "haproxy_has_one_service_in_a_backend", run: two_services_in_one_backend, needs: site::present },
 ];
 
 pub(crate) const WITHOUT_HAPROXY: &[Test] = &[
-    ("a_socket_that_hangs_is_left_in_time", a_socket_that_hangs),
-    ("a_socket_that_says_anything_else_is_not_believed", a_socket_that_says_anything_else),
-    ("a_socket_that_never_stops_is_left", a_socket_that_never_stops),
-    ("a_socket_that_is_not_there_is_told", a_socket_that_is_not_there),
+    Test::new("a_socket_that_hangs_is_left_in_time", a_socket_that_hangs),
+    Test::new("a_socket_that_says_anything_else_is_not_believed", a_socket_that_says_anything_else),
+    Test::new("a_socket_that_never_stops_is_left", a_socket_that_never_stops),
+    Test::new("a_socket_that_is_not_there_is_told", a_socket_that_is_not_there),
 ];
 
 /// Beyond this nobody waits.

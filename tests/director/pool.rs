@@ -18,7 +18,7 @@ use systole::lab::{Lab, MachinePlan, Plan, PortPlan, Program, Stop, Work, clock}
 use systole::net::nft::{Family, Nftables};
 use systole::time::Span;
 
-use super::Test;
+use super::world::Test;
 
 /// Longer than anything takes, on any machine.
 const PATIENCE: Span = Span::seconds(60);
@@ -27,11 +27,11 @@ const LOOK: Span = Span::millis(5);
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub(crate) const TESTS: &[Test] = &[
-    ("a_server_that_fails_in_any_way_gets_nothing_until_it_is_well", fails_in_any_way),
-    ("a_takeover_starts_with_a_pool_that_is_known", takes_over),
-    ("a_drained_server_loses_no_request_and_stays_drained_when_the_director_dies", drains),
-    ("what_somebody_else_has_changed_is_mended", is_mended),
-    ("a_reload_takes_back_what_is_served_no_more", reloads),
+    Test::new("a_server_that_fails_in_any_way_gets_nothing_until_it_is_well", fails_in_any_way),
+    Test::new("a_takeover_starts_with_a_pool_that_is_known", takes_over),
+    Test::new("a_drained_server_loses_no_request_and_stays_drained_when_the_director_dies", drains),
+    Test::new("what_somebody_else_has_changed_is_mended", is_mended),
+    Test::new("a_reload_takes_back_what_is_served_no_more", reloads),
 ];
 
 /// What a server does to whoever connects.

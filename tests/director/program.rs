@@ -17,11 +17,11 @@ use crate::Test;
 use crate::site::table;
 
 pub(crate) const TESTS: &[Test] = &[
-    ("a_program_is_given_the_whole_table_when_it_differs", it_is_told_what_differs),
-    ("a_program_is_given_a_table_of_any_size", it_is_given_a_thousand_servers),
-    ("a_program_takes_back_what_it_was_told", it_takes_back),
-    ("a_program_that_fails_says_why_and_is_called_again", it_fails),
-    ("a_program_that_hangs_is_killed_with_what_it_started", it_hangs),
+    Test::new("a_program_is_given_the_whole_table_when_it_differs", it_is_told_what_differs),
+    Test::new("a_program_is_given_a_table_of_any_size", it_is_given_a_thousand_servers),
+    Test::new("a_program_takes_back_what_it_was_told", it_takes_back),
+    Test::new("a_program_that_fails_says_why_and_is_called_again", it_fails),
+    Test::new("a_program_that_hangs_is_killed_with_what_it_started", it_hangs),
 ];
 
 /// Writes down how it was called and what it was given.

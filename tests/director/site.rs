@@ -20,18 +20,18 @@ use systole::time::Span;
 /// Another HAProxy than this Debian's: a program that takes the same arguments.
 const OTHER: &str = "SYSTOLE_TEST_HAPROXY";
 
-/// Why there is no HAProxy; it is fetched where it can be.
-pub(crate) fn missing() -> Option<String> {
+/// Whether there is a HAProxy; it is fetched where it can be.
+pub(crate) fn present() -> Result<(), String> {
     if std::env::var_os(OTHER).is_some() || unpacked().join("done").exists() {
-        return None;
+        return Ok(());
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let status = Command::new(root.join("tests/unpack")).arg(unpacked()).arg("haproxy").status();
     if !status.is_ok_and(|status| status.success()) {
-        return Some("there is no HAProxy to be had here".to_owned());
+        return Err("there is no HAProxy to be had here".to_owned());
     }
     fs::write(unpacked().join("done"), "").unwrap();
-    None
+    Ok(())
 }
 
 fn unpacked() -> PathBuf {
