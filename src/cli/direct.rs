@@ -1,5 +1,5 @@
-//! `systole direct`: the process that watches real servers and steers balancers. The daemon has it started, and no person has
-//! to.
+//! `systole direct`: the process that watches real servers and steers balancers. The daemon has it started, and no person
+//! has to.
 
 use std::io;
 use std::path::PathBuf;

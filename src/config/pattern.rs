@@ -1,7 +1,7 @@
 //! What a pattern may be: a regular expression that is looked for in what a server answers.
 //!
-//! The expression is the operator's and the text a stranger's. So the expression is bounded: looking through a text takes its
-//! length times the expression's, whatever is in the text, and that product must stay a matter of milliseconds.
+//! The expression is the operator's and the text a stranger's. So the expression is bounded: looking through a text takes
+//! its length times the expression's, whatever is in the text, and that product must stay a matter of milliseconds.
 
 use regex_lite::{Regex, RegexBuilder};
 

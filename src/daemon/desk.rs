@@ -171,16 +171,7 @@ impl OrdinaryThread {
     pub(super) async fn run(mut self, socket: Socket) -> io::Result<()> {
         let handle = Handle { to_beats: self.to_beats.clone(), to_desk: self.inbox.clone() };
         tokio::spawn(control::serve(socket, handle.clone()));
-        let mut resources = self.config.groups.values().flat_map(|group| &group.resources);
-        let are_needed = !self.config.fences.is_empty()
-            || !self.kept_here().is_empty()
-            || resources.any(|resource| !resource.carries_addresses());
-        let agents = Agents::new(&self.supervisor, are_needed, self.to_beats.clone(), self.inbox.clone());
-        let run_dir = &self.supervisor.run_dir;
-        self.director = Some(Director::new(run_dir, Arc::clone(&self.config), self.node, self.inbox.clone()));
-        if !self.kept_here().is_empty() {
-            agents.keep(self.kept_here());
-        }
+        let agents = self.begin_beside();
         // An eventfd is read like a pipe.
         let bell = Receiver::from_owned_fd_unchecked(self.inbox.bell().try_clone_to_owned()?)?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -241,6 +232,22 @@ impl OrdinaryThread {
         }
     }
 
+    /// The ways to the agents' supervisor and to the director.
+    fn begin_beside(&mut self) -> Agents {
+        let mut resources = self.config.groups.values().flat_map(|group| &group.resources);
+        let kept = self.kept_here();
+        let are_needed = !self.config.fences.is_empty()
+            || !kept.is_empty()
+            || resources.any(|resource| !resource.carries_addresses());
+        let agents = Agents::new(&self.supervisor, are_needed, self.to_beats.clone(), self.inbox.clone());
+        if !kept.is_empty() {
+            agents.keep(kept);
+        }
+        let run_dir = &self.supervisor.run_dir;
+        self.director = Some(Director::new(run_dir, Arc::clone(&self.config), self.node, self.inbox.clone()));
+        agents
+    }
+
     fn leave(&self, signal: &str) {
         info!("{signal}: everything is handed over, then this daemon stops");
         self.to_beats.post(Told::Input(Input::Command(Command::Leave)));
@@ -278,15 +285,13 @@ impl OrdinaryThread {
                 let devices = self.config.fences.iter().filter(can).cloned().collect();
                 agents.ask(Errand::Fence { generation, node, name, devices });
             }
-            Said::Supervisor(Some(why)) => self.alarm("supervisor".to_owned(), why),
-            Said::Supervisor(None) => drop(self.alarms.remove("supervisor")),
+            Said::Supervisor(trouble) => self.trouble("supervisor".to_owned(), trouble),
             Said::Keep => agents.keep(self.kept_here()),
             Said::Kept { name, trouble: Some(why) } => {
                 self.alarm(format!("respawn {name}"), format!("respawn {name}: {why}"))
             }
             Said::Kept { name, trouble: None } => drop(self.alarms.remove(&format!("respawn {name}"))),
-            Said::Director { about, trouble: Some(why) } => self.alarm(format!("director {about}"), why),
-            Said::Director { about, trouble: None } => drop(self.alarms.remove(&format!("director {about}"))),
+            Said::Director { about, trouble } => self.trouble(format!("director {about}"), trouble),
             Said::Watchdog(Err(why)) => self.alarm("watchdog".to_owned(), why),
             Said::Watchdog(Ok(what)) => {
                 info!("{what}");
@@ -357,6 +362,14 @@ impl OrdinaryThread {
                 "{node} could not be switched off, and what waits for that does not start: look at its power, then systole fence-ack {node}"
             );
             self.alarm(format!("fence {node}"), what);
+        }
+    }
+
+    /// Somebody should look, or need not any more.
+    fn trouble(&mut self, about: String, trouble: Option<String>) {
+        match trouble {
+            Some(why) => self.alarm(about, why),
+            None => drop(self.alarms.remove(&about)),
         }
     }
 

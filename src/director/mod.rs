@@ -10,8 +10,9 @@
 //! | `steering.rs` | the balancers' threads |
 //! | `process.rs` | the loop that asks, hears and hands on; `message.rs` is what is said over its socket |
 //!
-//! A check is known by what it checks, and services share it. Nothing here waits for anything else: a server that hangs, and
-//! a balancer that does, hold up nobody but themselves. What a server sends is a stranger's bytes: bounded, and never trusted.
+//! A check is known by what it checks, and services share it. Nothing here waits for anything else: a server that hangs,
+//! and a balancer that does, hold up nobody but themselves. What a server sends is a stranger's bytes: bounded, and never
+//! trusted.
 //!
 //! It runs in a process of its own: whatever a server sends can harm no beat.
 

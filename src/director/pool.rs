@@ -1,8 +1,8 @@
 //! **Decides**: which servers are well, which are wanted in the table, and why. Pure: it is told the time and what happened,
 //! and tells what changed. It never asks anything.
 //!
-//! Nothing is wanted before every server was asked once: a director that is started anew takes nobody out, and puts nobody in,
-//! before it knows better than the one before it. Afterwards whoever is new is in the table when he has answered.
+//! Nothing is wanted before every server was asked once: a director that is started anew takes nobody out, and puts nobody
+//! in, before it knows better than the one before it. Afterwards whoever is new is in the table when he has answered.
 
 mod health;
 mod memory;

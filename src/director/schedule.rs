@@ -1,7 +1,7 @@
 //! When is which probe asked next. Pure.
 //!
-//! Probes do not come in bursts: the first time they are spread, and afterwards each period is a little longer or shorter. One
-//! that is still under way is not asked again.
+//! Probes do not come in bursts: the first time they are spread, and afterwards each period is a little longer or shorter.
+//! One that is still under way is not asked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 

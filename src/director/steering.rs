@@ -1,7 +1,7 @@
 //! Balancers, each on a thread of its own: one that hangs holds up nobody else.
 //!
-//! What is wanted goes there, and what came of it comes back. A balancer that failed is settled anew until it is as it should
-//! be, and from time to time each is compared with what is wanted: somebody else may have changed it.
+//! What is wanted goes there, and what came of it comes back. A balancer that failed is settled anew until it is as it
+//! should be, and from time to time each is compared with what is wanted: somebody else may have changed it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

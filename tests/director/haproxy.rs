@@ -12,19 +12,55 @@ use systole::director::table::Tables;
 use systole::lab::clock::{now, wait_for};
 use systole::time::Span;
 
-use crate::Test;
-use crate::site::{Client, Crowd, Haproxy, Web, backend, count};
+use crate::site::{self, Client, Crowd, Haproxy, Web, backend, count};
+use crate::world::Test;
 
 pub(crate) const TESTS: &[Test] = &[
-    Test { name: "haproxy_divides_three_backends_by_their_weights", run: three_backends_follow_their_weights, needs: site::present },
-    Test { name: "haproxy_scales_weights_that_it_does_not_know", run: weights_beyond_its_own_keep_their_shares, needs: site::present },
-    Test { name: "haproxy_loses_no_request_while_servers_drain_and_go", run: drain_loses_no_request, needs: site::present },
-    Test { name: "haproxy_keeps_what_is_out_out_until_it_is_wanted", run: what_is_out_comes_back, needs: site::present },
-    Test { name: "haproxy_is_mended_where_somebody_has_meddled", run: somebodys_changes_are_mended, needs: site::present },
-    Test { name: "haproxy_is_mended_after_it_was_started_anew", run: a_new_life_is_mended, needs: site::present },
-    Test { name: "haproxy_gets_and_loses_servers_while_it_runs", run: servers_come_and_go, needs: site::present },
-    Test { name: "haproxy_keeps_a_connection_of_a_server_that_goes", run: a_connection_outlives_its_server, needs: site::present },
-    Test { name: "haproxy_loses_what_was_added_with_its_service", run: a_service_that_goes_takes_its_servers, needs: site::present },
+    Test {
+        name: "haproxy_divides_three_backends_by_their_weights",
+        run: three_backends_follow_their_weights,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_scales_weights_that_it_does_not_know",
+        run: weights_beyond_its_own_keep_their_shares,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_loses_no_request_while_servers_drain_and_go",
+        run: drain_loses_no_request,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_keeps_what_is_out_out_until_it_is_wanted",
+        run: what_is_out_comes_back,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_is_mended_where_somebody_has_meddled",
+        run: somebodys_changes_are_mended,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_is_mended_after_it_was_started_anew",
+        run: a_new_life_is_mended,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_gets_and_loses_servers_while_it_runs",
+        run: servers_come_and_go,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_keeps_a_connection_of_a_server_that_goes",
+        run: a_connection_outlives_its_server,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_loses_what_was_added_with_its_service",
+        run: a_service_that_goes_takes_its_servers,
+        needs: site::present,
+    },
     Test { name: "haproxy_takes_a_thousand_servers", run: a_thousand_servers, needs: site::present },
 ];
 

@@ -12,14 +12,30 @@ use systole::director::table::Tables;
 use systole::lab::clock::now;
 use systole::time::Span;
 
-use crate::Test;
-use crate::site::{Haproxy, backend};
+use crate::site::{self, Haproxy, backend};
+use crate::world::Test;
 
 pub(crate) const TESTS: &[Test] = &[
-    Test { name: "haproxy_that_lets_nobody_change_anything_says_how_it_would", run: a_socket_without_rights, needs: site::present },
-    Test { name: "haproxy_without_the_backend_says_so", run: a_backend_that_is_not_there, needs: site::present },
-    Test { name: "haproxy_that_cannot_be_weighed_says_what_to_write", run: an_algorithm_without_weights, needs: site::present },
-    Test { name: "haproxy_has_one_service_in_a_backend", run: two_services_in_one_backend, needs: site::present },
+    Test {
+        name: "haproxy_that_lets_nobody_change_anything_says_how_it_would",
+        run: a_socket_without_rights,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_without_the_backend_says_so",
+        run: a_backend_that_is_not_there,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_that_cannot_be_weighed_says_what_to_write",
+        run: an_algorithm_without_weights,
+        needs: site::present,
+    },
+    Test {
+        name: "haproxy_has_one_service_in_a_backend",
+        run: two_services_in_one_backend,
+        needs: site::present,
+    },
 ];
 
 pub(crate) const WITHOUT_HAPROXY: &[Test] = &[

@@ -1,5 +1,5 @@
-//! The director as it runs: two directors in the lab with a witness, two real servers behind them, and a client. The balancer
-//! is our own rules, which every kernel has.
+//! The director as it runs: two directors in the lab with a witness, two real servers behind them, and a client. The
+//! balancer is our own rules, which every kernel has.
 
 use std::fs;
 use std::io::{self, Read, Write};

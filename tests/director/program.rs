@@ -13,8 +13,8 @@ use systole::director::table::{Table, Tables};
 use systole::lab::clock::now;
 use systole::time::Span;
 
-use crate::Test;
 use crate::site::table;
+use crate::world::Test;
 
 pub(crate) const TESTS: &[Test] = &[
     Test::new("a_program_is_given_the_whole_table_when_it_differs", it_is_told_what_differs),

@@ -10,7 +10,7 @@ const UNFINISHED: [&str; 3] = ["TO|DO", "FIX|ME", "X|XX"];
 const ROLES: [&str; 4] = ["mas|ter", "mas|ters", "sla|ve", "sla|ves"];
 
 /// Files that read, import or compare with programs that have those roles; a path begins with, or contains, one of these.
-const ROLE_PLACES: [&str; 9] = [
+const ROLE_PLACES: [&str; 10] = [
     "src/config/heartbeat",
     "src/config/import",
     "src/config/keepalived",
@@ -20,6 +20,7 @@ const ROLE_PLACES: [&str; 9] = [
     "resource-agents/",
     "tests/agents",
     "src/agents/stand_ins",
+    "tests/director/daemon",
 ];
 
 /// Names that say nothing: what does the thing do?

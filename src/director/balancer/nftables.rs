@@ -1,9 +1,9 @@
 //! Our own rules, which translate the address of each new connection: for machines without IPVS, and for the lab.
 //!
 //! A table of our own in both families. From the two places where a connection begins, one chain is entered that knows the
-//! services, and from there that of the service. In it, a rule a server: of so many connections it takes so many, and the rest
-//! goes on to the next. What is established is the connection tracking's business and comes by no more: a server without a
-//! weight loses nothing.
+//! services, and from there that of the service. In it, a rule a server: of so many connections it takes so many, and the
+//! rest goes on to the next. What is established is the connection tracking's business and comes by no more: a server
+//! without a weight loses nothing.
 //!
 //! It never touches another table, and marks nothing.
 

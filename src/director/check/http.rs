@@ -1,9 +1,9 @@
 //! A page is asked for: HTTP/1.1 as a client, RFC 9110 and RFC 9112.
 //!
-//! One request a connection. It is over as soon as the verdict is certain: with the status line if nothing is expected of the
-//! page, and with the first 64 KiB of the page at the latest. A text that is expected ends it where it is found; a pattern is
-//! held against all of that, so that it finds the same however the answer comes. Chunks are put together again. No redirect is
-//! followed, no cookie kept, and nothing unpacked: the request asks for nothing packed.
+//! One request a connection. It is over as soon as the verdict is certain: with the status line if nothing is expected of
+//! the page, and with the first 64 KiB of the page at the latest. A text that is expected ends it where it is found; a
+//! pattern is held against all of that, so that it finds the same however the answer comes. Chunks are put together again.
+//! No redirect is followed, no cookie kept, and nothing unpacked: the request asks for nothing packed.
 
 use std::net::{IpAddr, SocketAddr};
 

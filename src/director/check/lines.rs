@@ -1,4 +1,5 @@
-//! A stream by the line: ended by a line feed, with or without a carriage return before it. No line is kept beyond its limit.
+//! A stream by the line: ended by a line feed, with or without a carriage return before it. No line is kept beyond its
+//! limit.
 
 /// What has come of a line.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,7 @@
 //! Checks: how it is found out whether a server is well.
 //!
-//! What is said and heard over a stream is a [`Dialogue`], which has no stream: it is told what came, and tells what goes. So
-//! whatever a server may send can be tried without one. Each of them keeps little, and says when it is too much.
+//! What is said and heard over a stream is a [`Dialogue`], which has no stream: it is told what came, and tells what goes.
+//! So whatever a server may send can be tried without one. Each of them keeps little, and says when it is too much.
 //!
 //! | file | what it does |
 //! | --- | --- |

@@ -1,12 +1,13 @@
 //! MySQL or MariaDB greets: protocol version 10 of both.
 //!
-//! The greeting, or the error in its place ("Host ... is blocked", "Too many connections"), says whether the server is well.
-//! A server counts clients that leave without trying to log in, and after `max_connect_errors` of them it shuts their machine
-//! out. So we try, as the user `systole` without a password: being refused is not counted, and is as good. Whatever else it
-//! says of us (no such user, another method, TLS first) shows a server that answers. Nothing is ever asked of the database.
+//! The greeting, or the error in its place ("Host ... is blocked", "Too many connections"), says whether the server is
+//! well. A server counts clients that leave without trying to log in, and after `max_connect_errors` of them it shuts
+//! their machine out. So we try, as the user `systole` without a password: being refused is not counted, and is as good.
+//! Whatever else it says of us (no such user, another method, TLS first) shows a server that answers. Nothing is ever
+//! asked of the database.
 //!
-//! A machine from which nobody may log in is not greeted ("Host ... is not allowed to connect"): that is bad, for it hides how
-//! the server is. An account without rights for this machine mends it.
+//! A machine from which nobody may log in is not greeted ("Host ... is not allowed to connect"): that is bad, for it hides
+//! how the server is. An account without rights for this machine mends it.
 
 use super::{Dialogue, SILENT_END, Step, Verdict, words};
 

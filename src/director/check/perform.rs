@@ -1,10 +1,10 @@
 //! Does a check: opens what it takes, lets the dialogue talk, and comes back with a verdict when the check's time is over at
 //! the latest.
 //!
-//! What a check takes is made ready once, and may fail then, with a text. Its connection is torn down and not closed (a reset
-//! in the place of a farewell): however many checks there are, none of them leaves a port behind that waits. Its port is
-//! chosen when it connects, so that checks from one address to many servers can use the same one. No more than one buffer is
-//! read at once, and nothing is kept but what the dialogue keeps.
+//! What a check takes is made ready once, and may fail then, with a text. Its connection is torn down and not closed (a
+//! reset in the place of a farewell): however many checks there are, none of them leaves a port behind that waits. Its
+//! port is chosen when it connects, so that checks from one address to many servers can use the same one. No more than one
+//! buffer is read at once, and nothing is kept but what the dialogue keeps.
 //!
 //! It must run in one runtime with the pings it was made ready with; that may have one thread.
 

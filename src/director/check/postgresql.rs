@@ -1,9 +1,9 @@
 //! PostgreSQL says whether it takes logins: the frontend/backend protocol 3.0, "Message Flow".
 //!
-//! Whether it speaks TLS (`SSLRequest`) says little: a server that still recovers answers that as well. So a login begins: as
-//! the user `systole` of the database `postgres`, with neither a password nor an end. A server that asks who one is has come
-//! up. One that refuses us has, too: it has read its rules, or its catalogue. One that starts, stops, recovers or has no
-//! room says so (SQLSTATE 57P03, 53300), and is not well. Nothing is ever asked of the database.
+//! Whether it speaks TLS (`SSLRequest`) says little: a server that still recovers answers that as well. So a login begins:
+//! as the user `systole` of the database `postgres`, with neither a password nor an end. A server that asks who one is has
+//! come up. One that refuses us has, too: it has read its rules, or its catalogue. One that starts, stops, recovers or has
+//! no room says so (SQLSTATE 57P03, 53300), and is not well. Nothing is ever asked of the database.
 
 use super::{Dialogue, SILENT_END, Step, Verdict, words};
 

@@ -1,7 +1,7 @@
 //! Something is said, and something is answered: as nanny and ldirectord ask a service whose protocol nobody knows better.
 //!
-//! It is over as soon as what is expected has come, for such a service may never close. So a pattern is held against what has
-//! come so far: one that ends with `$` finds the end of a piece.
+//! It is over as soon as what is expected has come, for such a service may never close. So a pattern is held against what
+//! has come so far: one that ends with `$` finds the end of a piece.
 
 use super::expect::{Search, Wanted};
 use super::{Dialogue, SILENT_END, Step, Verdict, words};

@@ -1,3 +1,5 @@
+//! The pool, told what happened and asked what is wanted.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -61,7 +61,7 @@ pub(super) fn servers(front: &Front<'_>, findings: &mut Findings) -> BTreeMap<St
     let names = one.servers.iter().map(|server| &server.name);
     names::check_once("server", names, "give one of them another name", findings);
     for draft in &one.servers {
-        if !draft.address.as_ref().is_some_and(|address| address.place == draft.name.place) {
+        if draft.address.as_ref().is_none_or(|address| address.place != draft.name.place) {
             names::check_name("server", &draft.name, findings);
         }
         let Some((server, place)) = server(front, draft, shared.as_deref(), findings) else { continue };
