@@ -59,6 +59,13 @@ impl Cluster {
         for node in cluster.everybody() {
             cluster.boot(&node);
         }
+        // On a busy machine the kernel notices late that a cable has a carrier, and makes the routes of IPv6 only then.
+        cluster.wait_until("the client has its ways", |cluster| {
+            let space = cluster.lab.machine(CLIENT).unwrap().space();
+            [false, true]
+                .into_iter()
+                .all(|v6| space.run(move || service::has_way(client(v6, 0), address(v6))))
+        });
         cluster
     }
 

@@ -72,6 +72,12 @@ fn answer(stream: &mut TcpStream, name: &str) -> bool {
     }
 }
 
+/// Whether packets would leave from here to there.
+pub(crate) fn has_way(from: IpAddr, to: IpAddr) -> bool {
+    let socket = std::net::UdpSocket::bind(SocketAddr::new(from, 0));
+    socket.and_then(|socket| socket.connect(SocketAddr::new(to, PORT))).is_ok()
+}
+
 /// A connection of the client's.
 pub(crate) struct Connection {
     stream: TcpStream,
