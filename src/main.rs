@@ -15,6 +15,7 @@ use systole::cli::direct::Direct;
 use systole::cli::events::Events;
 use systole::cli::fence_ack::FenceAck;
 use systole::cli::finish;
+use systole::cli::import::Import;
 use systole::cli::key::Key;
 use systole::cli::lab::Lab;
 use systole::cli::maintenance::Maintenance;
@@ -67,6 +68,7 @@ enum Command {
     #[command(hide = true)]
     Direct(Direct),
     Key(Key),
+    Import(Import),
     Agent(Agent),
     Demo(Demo),
     Lab(Lab),
@@ -111,6 +113,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Direct(direct) => finish(direct.run()),
         Command::Pool(pool) => finish(pool.run()),
         Command::Key(key) => finish(key.run()),
+        Command::Import(import) => finish(import.run()),
         Command::Agent(agent) => finish(agent.run()),
         Command::Demo(demo) => demo.run(),
         Command::Lab(lab) => lab.run(),

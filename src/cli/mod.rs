@@ -15,6 +15,7 @@ mod failure;
 pub mod fence_ack;
 pub mod firewall;
 mod handover;
+pub mod import;
 pub mod key;
 pub mod lab;
 pub mod maintenance;

@@ -20,6 +20,7 @@ mod digest;
 mod director;
 mod draft;
 pub mod heartbeat;
+pub mod import;
 pub mod keys;
 pub mod limits;
 mod load;
