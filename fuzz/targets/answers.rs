@@ -80,7 +80,7 @@ fn play(mut dialogue: Box<dyn Dialogue>, bytes: &[u8], times: usize, size: usize
 fn judge(verdict: &Verdict) {
     let text = match verdict {
         Verdict::Well { answer, .. } => answer,
-        Verdict::Bad(why) => why,
+        Verdict::Bad(why) | Verdict::Untold(why) => why,
     };
     assert!(!text.is_empty() && text.chars().count() <= words::LONGEST, "{text:?}");
     assert!(!text.contains(|c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)), "{text:?}");

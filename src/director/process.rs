@@ -71,6 +71,7 @@ pub async fn run(run_dir: &Path, state_dir: &Path, seed: u64) -> Result<(), Fail
         answers,
         memory,
         next_tick: None,
+        untold: BTreeSet::new(),
     };
     loop {
         let now = clock::now();
@@ -179,6 +180,8 @@ struct Director {
     answers: UnboundedSender<Answer>,
     memory: PathBuf,
     next_tick: Option<Span>,
+    /// Who could not be asked from here when he was due last.
+    untold: BTreeSet<ProbeId>,
 }
 
 impl Director {
@@ -229,6 +232,10 @@ impl Director {
         self.schedule.set(pool.probes(), now);
         let ids: BTreeSet<ProbeId> = pool.probes().map(|(id, _)| id).collect();
         self.prepared.retain(|id, _| ids.contains(id));
+        self.untold.retain(|id| ids.contains(id));
+        if self.untold.is_empty() {
+            self.trouble("checks".to_owned(), None);
+        }
         // One that has another balancer now is taken from the old one.
         let moved = before.iter().filter_map(|(name, old)| {
             let which = Which::of(&old.balancer);
@@ -353,7 +360,7 @@ impl Director {
                     });
                 }
                 Err(why) => {
-                    let _ = answers.send(Answer { id, verdict: Verdict::Bad(why), began: now });
+                    let _ = answers.send(Answer { id, verdict: Verdict::untold(why), began: now });
                 }
             }
         }
@@ -362,8 +369,31 @@ impl Director {
     fn answered(&mut self, answer: Answer) {
         let now = clock::now();
         self.schedule.done(answer.id, now);
+        self.note_untold(&answer);
         let changes = self.pool.hear(answer.id, answer.verdict, now - answer.began, now);
         self.follow(changes);
+    }
+
+    /// What cannot be checked from here is this node's trouble, and not the server's.
+    fn note_untold(&mut self, answer: &Answer) {
+        let why = match &answer.verdict {
+            Verdict::Untold(why) => {
+                let Some(probe) = self.pool.probe(answer.id) else { return };
+                // The first of them stands for all.
+                if !self.untold.insert(answer.id) || self.untold.len() > 1 {
+                    return;
+                }
+                Some(format!("{}: {why}; servers stay as they were known last", probe.address))
+            }
+            Verdict::Well { .. } | Verdict::Bad(_) => {
+                // Those that are asked no more have gone with what asked for them.
+                if !self.untold.remove(&answer.id) || !self.untold.is_empty() {
+                    return;
+                }
+                None
+            }
+        };
+        self.trouble("checks".to_owned(), why);
     }
 
     fn tick(&mut self, now: Span) {

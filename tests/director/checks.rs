@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::world::{
     HERE, PATIENCE, Test, alone, answer, bad, check, hears, hold, http, nobody, once, runtime, server, shell,
-    soon, target, text, well,
+    soon, target, text, untold, well,
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -187,7 +187,7 @@ fn places() {
     assert_eq!(well(&sent, elsewhere), "200 OK");
     assert_eq!(told.recv().unwrap(), from);
     let not_ours = Check { source: Some("203.0.113.1".parse().unwrap()), ..check(CheckKind::Tcp) };
-    assert_eq!(bad(&not_ours, web), "cannot check from here: 203.0.113.1 is not on this node");
+    assert_eq!(untold(&not_ours, web), "cannot check from here: 203.0.113.1 is not on this node");
 }
 
 fn ports() {
@@ -341,7 +341,7 @@ fn programs() {
     for (code, weight) in [("0", None), ("2", Some(0)), ("255", Some(253))] {
         match once(&run(exits.clone(), &[code], None, true), server) {
             Verdict::Well { weight: found, .. } => assert_eq!(found, weight),
-            Verdict::Bad(why) => panic!("{why}"),
+            Verdict::Bad(why) | Verdict::Untold(why) => panic!("{why}"),
         }
     }
     let dies = program(folder.path(), "dies", "kill -9 $$");

@@ -64,7 +64,7 @@ impl Daemon {
     fn until_well(&mut self, check: &Check, server: SocketAddr) -> String {
         let look = || match once(check, server) {
             Verdict::Well { answer, .. } => Some(answer),
-            Verdict::Bad(_) => None,
+            Verdict::Bad(_) | Verdict::Untold(_) => None,
         };
         clock::wait_for(START, look).unwrap_or_else(|| {
             panic!("{:?}: {}", once(check, server), fs::read_to_string(&self.log).unwrap_or_default())
@@ -259,7 +259,7 @@ fn postgresql() {
     daemon.signal(Signal::SIGTERM);
     let stops = clock::wait_for(START, || match once(&takes, at(5432)) {
         Verdict::Bad(why) => Some(why),
-        Verdict::Well { .. } => None,
+        Verdict::Well { .. } | Verdict::Untold(_) => None,
     });
     assert_eq!(stops.as_deref(), Some("error 57P03: the database system is shutting down"));
     assert!(guest.child.try_wait().unwrap().is_none(), "the guest has stayed");

@@ -104,14 +104,22 @@ pub(crate) fn once(check: &Check, server: SocketAddr) -> Verdict {
 pub(crate) fn bad(check: &Check, server: SocketAddr) -> String {
     match once(check, server) {
         Verdict::Bad(why) => why,
-        Verdict::Well { answer, .. } => panic!("well: {answer}"),
+        Verdict::Well { answer, .. } | Verdict::Untold(answer) => panic!("not bad: {answer}"),
+    }
+}
+
+/// Why a server could not be asked.
+pub(crate) fn untold(check: &Check, server: SocketAddr) -> String {
+    match once(check, server) {
+        Verdict::Untold(why) => why,
+        Verdict::Well { answer, .. } | Verdict::Bad(answer) => panic!("it was asked: {answer}"),
     }
 }
 
 /// What a server that is well has answered.
 pub(crate) fn well(check: &Check, server: SocketAddr) -> String {
     match once(check, server) {
-        Verdict::Bad(why) => panic!("bad: {why}"),
+        Verdict::Bad(why) | Verdict::Untold(why) => panic!("bad: {why}"),
         Verdict::Well { answer, .. } => answer,
     }
 }

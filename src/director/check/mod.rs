@@ -44,6 +44,8 @@ pub enum Verdict {
     },
     /// It is not, for this reason, in few words.
     Bad(String),
+    /// It could not be asked from here, for this reason: that says nothing of the server.
+    Untold(String),
 }
 
 impl Verdict {
@@ -57,11 +59,16 @@ impl Verdict {
         Self::Bad(words::short(why.as_ref()))
     }
 
+    /// It could not be asked from here, and this is why.
+    pub fn untold(why: impl AsRef<str>) -> Self {
+        Self::Untold(words::short(&format!("cannot check from here: {}", why.as_ref())))
+    }
+
     /// Whether all is well.
     pub fn is_well(&self) -> bool {
         match self {
             Self::Well { .. } => true,
-            Self::Bad(_) => false,
+            Self::Bad(_) | Self::Untold(_) => false,
         }
     }
 }

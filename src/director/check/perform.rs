@@ -261,7 +261,7 @@ impl Call<'_> {
         };
         open().map_err(|error: io::Error| match (error.kind(), self.check.source) {
             (io::ErrorKind::AddrNotAvailable, Some(source)) => {
-                Verdict::bad(format!("cannot check from here: {source} is not on this node"))
+                Verdict::untold(format!("{source} is not on this node"))
             }
             _ => failed(&error),
         })
@@ -367,7 +367,7 @@ impl Call<'_> {
         };
         // Whoever drops it kills it, with all that it has started. What it leaves behind is ended with it, too: a check
         // would leave as much again each time.
-        let work = async { program.whole(std::future::pending(), say).await.map_err(Verdict::bad) };
+        let work = async { program.whole(std::future::pending(), say).await.map_err(Verdict::untold) };
         let ended = match self.in_time("no end", work).await {
             Ok(ended) => ended,
             Err(verdict) => return verdict,
@@ -432,10 +432,7 @@ fn failed(error: &io::Error) -> Verdict {
         return Verdict::bad(certificate::why(error));
     }
     let known = KNOWN.iter().find(|(kind, _)| *kind == error.kind());
-    known.map_or_else(
-        || Verdict::bad(format!("cannot check from here: {error}")),
-        |(_, words)| Verdict::bad(words),
-    )
+    known.map_or_else(|| Verdict::untold(error.to_string()), |(_, words)| Verdict::bad(words))
 }
 
 /// What a server, or the way there, does to a connection.

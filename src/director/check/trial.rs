@@ -40,14 +40,14 @@ pub(super) fn judge<D: Dialogue>(make: impl Fn() -> D, answer: &[u8]) -> Verdict
 pub(super) fn well<D: Dialogue>(make: impl Fn() -> D, answer: &[u8]) -> String {
     match judge(make, answer) {
         Verdict::Well { answer, .. } => answer,
-        Verdict::Bad(why) => panic!("bad: {why}"),
+        Verdict::Bad(why) | Verdict::Untold(why) => panic!("bad: {why}"),
     }
 }
 
 /// That it is not, and why.
 pub(super) fn bad<D: Dialogue>(make: impl Fn() -> D, answer: &[u8]) -> String {
     match judge(make, answer) {
-        Verdict::Well { answer, .. } => panic!("well: {answer}"),
+        Verdict::Well { answer, .. } | Verdict::Untold(answer) => panic!("not bad: {answer}"),
         Verdict::Bad(why) => why,
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn survives_garbage<D: Dialogue>(make: impl Fn() -> D, seeds: &[&[u8]
 fn short(verdict: &Verdict) {
     let text = match verdict {
         Verdict::Well { answer, .. } => answer,
-        Verdict::Bad(why) => why,
+        Verdict::Bad(why) | Verdict::Untold(why) => why,
     };
     assert!(!text.is_empty() && text.chars().count() <= super::words::LONGEST, "{text:?}");
     assert!(!text.contains(char::is_control), "{text:?}");

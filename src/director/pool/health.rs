@@ -68,6 +68,11 @@ impl Health {
         let (is_well, text, weight) = match verdict {
             Verdict::Well { answer, weight } => (true, answer, weight),
             Verdict::Bad(why) => (false, why, None),
+            // That says nothing of the server, and it stays what it was.
+            Verdict::Untold(why) => {
+                self.last = Some(Heard { at: now, took, text: why, is_well: false });
+                return false;
+            }
         };
         self.last = Some(Heard { at: now, took, text: text.clone(), is_well });
         let enough = match self.state {

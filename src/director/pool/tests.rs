@@ -270,3 +270,15 @@ fn an_answer_to_what_is_not_asked_any_more_changes_nothing() {
     pool.serve(&Services::new(), at(2));
     assert_eq!(pool.hear(id, bad(), Span::ZERO, at(3)), Changes::default());
 }
+
+#[test]
+fn what_cannot_be_asked_from_here_changes_nothing() {
+    let mut pool = started(&two(""));
+    for _ in 0..9 {
+        assert_eq!(pool.all("10.0.0.1", &Verdict::untold("too many open files"), at(2)), Changes::default());
+    }
+    assert_eq!(pool.shares(), [weight("one", 3), weight("two", 1)]);
+    let view = pool.view(at(3));
+    let answer = view.services[0].servers[0].checks[0].answer.clone();
+    assert_eq!(answer.as_deref(), Some("cannot check from here: too many open files"));
+}
