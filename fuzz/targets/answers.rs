@@ -92,7 +92,7 @@ fuzz_target!(|bytes: &[u8]| {
     match which {
         0..=7 => {
             // Some of it again and again, so that every bound is met.
-            let times = if times > 200 { HEARD / bytes.len().max(1) + 1 } else { 1 + usize::from(times % 4) };
+            let times = if times > 250 { HEARD / bytes.len().max(1) + 1 } else { 1 + usize::from(times % 4) };
             let (whole, used) = peak(|| play(dialogue(which), bytes, times, usize::MAX));
             assert!(used <= BYTES_PER_CHECK, "{used} bytes allocated");
             judge(&whole);

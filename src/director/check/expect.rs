@@ -14,9 +14,9 @@ use super::words;
 /// What is kept of an answer.
 pub const KEPT: usize = 64 * 1024;
 
-/// So many bytes a pattern may look at again and again while an answer comes in pieces; then it waits for the whole. Looking
-/// at each piece of an answer that comes byte by byte would cost its length squared.
-const LOOKS: usize = 32 * KEPT;
+/// So many bytes a pattern may look at again and again while an answer comes in pieces; then it waits for the whole.
+/// Looking at each piece of an answer that comes byte by byte would cost its length squared.
+const LOOKS: usize = 8 * KEPT;
 
 /// What must be there.
 #[derive(Clone, Debug, Default)]
