@@ -288,24 +288,7 @@ fn check(
 /// The check of the service's kind.
 fn negotiate(service: &Virtual<'_>, global: &Words<'_>, imported: &mut Imported) -> String {
     let word = |word: &str| service.word(global, word);
-    let of_port = place(service.place).and_then(|(_, port)| port);
-    let by_port = match of_port {
-        Some(21) => "ftp",
-        Some(25) => "smtp",
-        Some(53) => "dns",
-        Some(80) => "http",
-        Some(110) => "pop",
-        Some(119) => "nntp",
-        Some(143) => "imap",
-        Some(443) => "https",
-        Some(587) => "submission",
-        Some(993) => "imaps",
-        Some(995) => "pops",
-        Some(3306) => "mysql",
-        Some(5432) => "pgsql",
-        _ => "none",
-    };
-    let kind = word("service").unwrap_or(by_port);
+    let kind = word("service").unwrap_or_else(|| of_port(service.place));
     let pair = |key: &str, value: Option<&str>| value.map(|value| format!(", {key} = {}", quoted(value)));
     let more = |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<String>();
     let greets = |text: &str, tls: bool| {
@@ -359,5 +342,25 @@ fn negotiate(service: &Virtual<'_>, global: &Words<'_>, imported: &mut Imported)
             }
             "kind = \"tcp\"".to_owned()
         }
+    }
+}
+
+/// What usually listens there.
+fn of_port(written: &str) -> &'static str {
+    match place(written).and_then(|(_, port)| port) {
+        Some(21) => "ftp",
+        Some(25) => "smtp",
+        Some(53) => "dns",
+        Some(80) => "http",
+        Some(110) => "pop",
+        Some(119) => "nntp",
+        Some(143) => "imap",
+        Some(443) => "https",
+        Some(587) => "submission",
+        Some(993) => "imaps",
+        Some(995) => "pops",
+        Some(3306) => "mysql",
+        Some(5432) => "pgsql",
+        _ => "none",
     }
 }

@@ -1,5 +1,5 @@
-//! `lvs.cf` of Piranha and Red Hat's load balancer: two directors, their addresses, and virtual servers. Defaults are those of
-//! its code.
+//! `lvs.cf` of Piranha and Red Hat's load balancer: two directors, their addresses, and virtual servers. Defaults are
+//! those of its code.
 
 use std::collections::BTreeMap;
 
@@ -122,7 +122,7 @@ fn read<'t>(text: &'t str, imported: &mut Imported) -> Block<'t> {
 }
 
 /// `ADDRESS INTERFACE:LABEL`
-fn on_interface<'t>(written: &'t str) -> (&'t str, &'t str) {
+fn on_interface(written: &str) -> (&str, &str) {
     let (address, interface) = written.split_once(char::is_whitespace).unwrap_or((written, ""));
     (address, interface.trim().split(':').next().unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! Configurations of other programs become a `systole.toml`, as far as that goes: what could not be carried over is said line
-//! by line. Nothing is guessed: what is written here is checked as if a person had written it.
+//! Configurations of other programs become a `systole.toml`, as far as that goes: what could not be carried over is said
+//! line by line. Nothing is guessed: what is written here is checked as if a person had written it.
 
 mod ldirectord;
 mod lvs;
