@@ -370,7 +370,11 @@ fn persistence(
         return None;
     };
     match balancer {
-        Balancer::Ipvs | Balancer::Nftables | Balancer::Program(_) => {}
+        Balancer::Ipvs | Balancer::Program(_) => {}
+        Balancer::Nftables => {
+            let why = "with scheduler = \"sh\" a client has the same server while the table is the same";
+            means_nothing("persistence", timeout.place, why, findings);
+        }
         Balancer::Haproxy { .. } => {
             means_nothing(
                 "persistence",
