@@ -360,11 +360,11 @@ fn programs() {
     assert_eq!(verdict, Verdict::well("exit code 0: 127.0.0.1:80 y"));
     let floods = program(folder.path(), "floods", "head -c 100000000 /dev/zero | tr '\\0' x; echo; echo end");
     assert_eq!(well(&run(floods, &[], None, false), server), "exit code 0: end");
-    let gone = bad(&run(folder.path().join("gone"), &[], None, false), server);
+    let gone = untold(&run(folder.path().join("gone"), &[], None, false), server);
     assert!(gone.contains("is not there"), "{gone}");
     let open = program(folder.path(), "open", "exit 0");
     shell(&format!("chmod 777 {}", open.display()));
-    let open = bad(&run(open, &[], None, false), server);
+    let open = untold(&run(open, &[], None, false), server);
     assert!(open.contains("can be changed by others"), "{open}");
     // Only root has other users to be.
     if systole::lab::is_root() && nix::unistd::User::from_name("nobody").is_ok_and(|user| user.is_some()) {
