@@ -25,7 +25,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::{At, Forwarding};
 
-use super::netlink::{Netlink, Protocol};
+use super::netlink::{Message, Netlink, Protocol};
 
 /// The kernel takes a message of more than its send buffer for none, and drops what fails beyond what its receive buffer
 /// holds; so many fit even where neither may be enlarged.
@@ -286,15 +286,8 @@ impl Ipvs {
 
     /// All services, whoever has made them.
     pub fn services(&mut self) -> io::Result<Vec<ServiceSeen>> {
-        let mut found = Vec::new();
-        let mut all = true;
-        self.netlink.dump(message::get_services(self.family), |_, body| {
-            all &= found.len() < MOST_IN_A_DUMP;
-            if all {
-                found.extend(message::read_service(body));
-            }
-        })?;
-        if all { Ok(found) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+        let asked = message::get_services(self.family);
+        self.list(&asked, message::read_service)
     }
 
     /// One service; `None`: it is not there.
@@ -310,15 +303,17 @@ impl Ipvs {
 
     /// The destinations of a service; none where there is no such service.
     pub fn destinations(&mut self, at: At) -> io::Result<Vec<DestinationSeen>> {
-        let mut found = Vec::new();
-        let mut all = true;
-        self.netlink.dump(message::get_destinations(self.family, at), |_, body| {
-            all &= found.len() < MOST_IN_A_DUMP;
-            if all {
-                found.extend(message::read_destination(body, is_v6(at)));
-            }
+        let asked = message::get_destinations(self.family, at);
+        self.list(&asked, |body| message::read_destination(body, is_v6(at)))
+    }
+
+    fn list<T>(&mut self, asked: &Message, read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<T>> {
+        let mut left = MOST_IN_A_DUMP;
+        let found = self.netlink.list(asked, |_, body| {
+            left = left.saturating_sub(1);
+            if left > 0 { read(body) } else { None }
         })?;
-        if all { Ok(found) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+        if left > 0 { Ok(found) } else { Err(io::ErrorKind::OutOfMemory.into()) }
     }
 
     /// Does them in their order. Says which of them failed, by their places, and why; the others have happened. An error of

@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt,
     socket, sockopt,
@@ -40,6 +41,9 @@ const KIND: u16 = 0x3fff;
 
 /// The kernel's answers come in pieces of this at most.
 const BUFFER: usize = 64 * 1024;
+
+/// A list that changes while it is read is read again, so often at most: the last one may have holes, and is refused.
+const DUMPS: u8 = 10;
 
 /// Which part of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,6 +276,28 @@ impl Netlink {
         self.exchange(message, ACK, each)
     }
 
+    /// Asks for all of something, again if it changed meanwhile: what is read of each, from its kind and what follows the
+    /// header.
+    pub fn list<T, I: IntoIterator<Item = T>>(
+        &mut self,
+        message: &Message,
+        mut read: impl FnMut(u16, &[u8]) -> I,
+    ) -> io::Result<Vec<T>> {
+        let mut attempt = 1_u8;
+        loop {
+            let mut found = Vec::new();
+            match self.dump(message.clone(), |kind, body| found.extend(read(kind, body))) {
+                Ok(()) => return Ok(found),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && attempt < DUMPS => {
+                    // The kernel goes on changing what was ordered, hundreds of addresses at a time: it gets the time.
+                    let _ = poll(&mut [], PollTimeout::from(attempt));
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Asks for all of something; each of them is its kind and what follows the header. `Interrupted`: it changed
     /// meanwhile, so the list may have holes, and must be asked for again.
     pub fn dump(&mut self, message: Message, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
@@ -293,7 +319,7 @@ impl Netlink {
             for answer in answers(&self.buffer[..length]).filter(|answer| answer.sequence == sequence) {
                 interrupted |= answer.flags & DUMP_INTERRUPTED != 0;
                 match verdict(&answer) {
-                    Some(Ok(())) if interrupted => return Err(io::ErrorKind::Interrupted.into()),
+                    Some(Ok(())) if interrupted => return Err(io::Error::from_raw_os_error(libc::EINTR)),
                     Some(done) => return done,
                     None => each(answer.kind, answer.body),
                 }

@@ -508,91 +508,71 @@ impl Nftables {
 
     /// Whether the family has a table of our name, and the bytes of its flags.
     pub fn table_flags(&mut self, family: Family) -> io::Result<Option<Vec<u8>>> {
-        let mut found = None;
-        self.each(family, GET_TABLE, None, |attributes| {
-            found = Some(attribute(attributes, TABLE_FLAGS).unwrap_or_default().to_vec());
-        })?;
-        Ok(found)
+        let flags = |body: &[u8]| [attribute(body, TABLE_FLAGS).unwrap_or_default().to_vec()];
+        Ok(self.list(family, GET_TABLE, None, flags)?.pop())
     }
 
     /// The chains of our table: each name with the attributes that say what the chain does.
     pub fn chains(&mut self, family: Family) -> io::Result<Vec<(String, Vec<u8>)>> {
-        let mut found = Vec::new();
-        self.each(family, GET_CHAIN, None, |body| {
-            found.push((text(body, CHAIN_NAME), pick(body, &[CHAIN_HOOK, CHAIN_POLICY, CHAIN_TYPE])));
-        })?;
-        Ok(found)
+        self.list(family, GET_CHAIN, None, |body| {
+            [(text(body, CHAIN_NAME), pick(body, &[CHAIN_HOOK, CHAIN_POLICY, CHAIN_TYPE]))]
+        })
     }
 
     /// The rules of our table in their order: the chain's name, and the bytes of the expressions.
     pub fn rules(&mut self, family: Family) -> io::Result<Vec<(String, Vec<u8>)>> {
-        let mut found = Vec::new();
-        self.each(family, GET_RULE, None, |body| {
-            found.push((text(body, NAME), pick(body, &[RULE_EXPRESSIONS])));
-        })?;
-        Ok(found)
+        self.list(family, GET_RULE, None, |body| [(text(body, NAME), pick(body, &[RULE_EXPRESSIONS]))])
     }
 
     /// The names of the sets of our table, and the bytes of what they are.
     pub fn sets(&mut self, family: Family) -> io::Result<BTreeSet<(String, Vec<u8>)>> {
-        let mut found = BTreeSet::new();
-        self.each(family, GET_SET, None, |body| {
-            found.insert((text(body, NAME), pick(body, &[SET_FLAGS, SET_KEY_TYPE, SET_KEY_LENGTH])));
+        let sets = self.list(family, GET_SET, None, |body| {
+            [(text(body, NAME), pick(body, &[SET_FLAGS, SET_KEY_TYPE, SET_KEY_LENGTH]))]
         })?;
-        Ok(found)
+        Ok(sets.into_iter().collect())
     }
 
     /// The elements of a set, and for how long each still stands; none where there is no such set.
     pub fn elements(&mut self, family: Family, set: &str) -> io::Result<Vec<(Key, Option<Span>)>> {
-        let mut found = Vec::new();
-        self.each(family, GET_ELEMENT, Some(set), |body| {
-            let list = attribute(body, ELEMENTS).unwrap_or_default();
-            found.extend(attributes(list).filter_map(|(_, element)| {
-                let key = Key::read(attribute(attribute(element, ELEMENT_KEY)?, ITEM)?)?;
-                let left = attribute(element, ELEMENT_LEFT).and_then(|left| left.try_into().ok());
-                Some((key, left.map(|left| Span::millis(u64::from_be_bytes(left)))))
-            }));
-        })?;
-        Ok(found)
+        let read = |element: &[u8]| {
+            let key = Key::read(attribute(attribute(element, ELEMENT_KEY)?, ITEM)?)?;
+            let left = attribute(element, ELEMENT_LEFT).and_then(|left| left.try_into().ok());
+            Some((key, left.map(|left| Span::millis(u64::from_be_bytes(left)))))
+        };
+        self.list(family, GET_ELEMENT, Some(set), |body| each_element(body, read))
     }
 
     /// How many packets have found each element of a set that counts them.
     pub fn counters(&mut self, family: Family, set: &str) -> io::Result<Vec<(Key, u64)>> {
-        let mut found = Vec::new();
-        self.each(family, GET_ELEMENT, Some(set), |body| {
-            let list = attribute(body, ELEMENTS).unwrap_or_default();
-            found.extend(attributes(list).filter_map(|(_, element)| {
-                let key = Key::read(attribute(attribute(element, ELEMENT_KEY)?, ITEM)?)?;
-                let counter = attribute(attribute(element, ELEMENT_EXPRESSION)?, EXPRESSION_DATA)?;
-                let packets = attribute(counter, COUNTER_PACKETS)?.try_into().ok()?;
-                Some((key, u64::from_be_bytes(packets)))
-            }));
-        })?;
-        Ok(found)
+        let read = |element: &[u8]| {
+            let key = Key::read(attribute(attribute(element, ELEMENT_KEY)?, ITEM)?)?;
+            let counter = attribute(attribute(element, ELEMENT_EXPRESSION)?, EXPRESSION_DATA)?;
+            let packets = attribute(counter, COUNTER_PACKETS)?.try_into().ok()?;
+            Some((key, u64::from_be_bytes(packets)))
+        };
+        self.list(family, GET_ELEMENT, Some(set), |body| each_element(body, read))
     }
 
-    /// Each thing of this kind in our table. That there is no such table or set is no error: then there is nothing in it.
-    fn each(
+    /// What is of this kind in our table. That there is no such table or set is no error: then there is nothing in it.
+    fn list<T, I: IntoIterator<Item = T>>(
         &mut self,
         family: Family,
         kind: u16,
         set: Option<&str>,
-        mut take: impl FnMut(&[u8]),
-    ) -> io::Result<()> {
+        read: impl Fn(&[u8]) -> I,
+    ) -> io::Result<Vec<T>> {
         let asked = message(kind, 0, family).text(TABLE, &self.table);
         let asked = match set {
             Some(set) => asked.text(NAME, set),
             None => asked,
         };
         let table = &self.table;
-        let result = self.netlink.dump(asked, |_, body| {
+        let result = self.netlink.list(&asked, |_, body| {
             let body = body.get(4..).unwrap_or_default();
-            if text(body, TABLE) == **table {
-                take(body);
-            }
+            (text(body, TABLE) == **table).then(|| read(body)).into_iter().flatten()
         });
         match result {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
             result => result,
         }
     }
@@ -608,6 +588,11 @@ impl AsFd for Nftables {
 pub(super) fn text(body: &[u8], kind: u16) -> String {
     let value = attribute(body, kind).unwrap_or_default();
     String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned()
+}
+
+fn each_element<T>(body: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
+    let list = attribute(body, ELEMENTS).unwrap_or_default();
+    attributes(list).filter_map(|(_, element)| read(element)).collect()
 }
 
 /// These attributes, one after the other, each with its number.

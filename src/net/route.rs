@@ -18,8 +18,6 @@ mod watch;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use nix::poll::{PollTimeout, poll};
-
 use super::netlink::{Message, Netlink, Protocol};
 
 pub use super::frame::Mac;
@@ -30,9 +28,6 @@ pub use watch::{Change, Watch};
 
 const FAMILY_IPV4: u8 = 2;
 const FAMILY_IPV6: u8 = 10;
-
-/// A list that changes while it is read is read again, so often at most: the last one may have holes, and is refused.
-const DUMPS: u8 = 10;
 
 /// What could not be done, by whose fault.
 #[derive(Debug, thiserror::Error)]
@@ -111,26 +106,14 @@ impl Route {
         Ok(Self { netlink })
     }
 
-    /// Asks for all of something, again if it changed meanwhile.
+    /// Asks for all of something.
     fn list<T>(
         &mut self,
         what: &str,
         message: &Message,
         read: impl Fn(u16, &[u8]) -> Option<T>,
     ) -> Result<Vec<T>, RouteError> {
-        let mut attempt = 1_u8;
-        loop {
-            let mut found = Vec::new();
-            match self.netlink.dump(message.clone(), |kind, body| found.extend(read(kind, body))) {
-                Ok(()) => return Ok(found),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && attempt < DUMPS => {
-                    // The kernel goes on changing what was ordered, hundreds of addresses at a time: it gets the time.
-                    let _ = poll(&mut [], PollTimeout::from(attempt));
-                    attempt += 1;
-                }
-                Err(error) => return Err(RouteError::new(what, error)),
-            }
-        }
+        self.netlink.list(message, read).map_err(|error| RouteError::new(what, error))
     }
 
     /// The interface's name for a message; its number if it has none any more.

@@ -1,9 +1,11 @@
 //! Other hands in our tables: who notices, who does not, and how it is mended.
 
 use std::os::fd::AsFd;
+use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use systole::net::lease::{KernelLease, Renewed};
+use systole::net::nft::{Expression, Family, Nftables};
 use systole::net::watch::LeaseWatch;
 use systole::time::Span;
 
@@ -17,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_flush_is_seen_and_mended", a_flush_is_seen_and_mended),
     ("lost_events_mean_a_look", lost_events_mean_a_look),
     ("an_interface_that_vanishes_is_seen", an_interface_that_vanishes_is_seen),
+    ("what_changes_while_it_is_read_is_read_again", what_changes_while_it_is_read_is_read_again),
 ];
 
 const HOUR: Span = Span::seconds(3_600);
@@ -147,4 +150,33 @@ fn an_interface_that_vanishes_is_seen() {
     assert!(lease.install(&wanted.0, &wanted.1).unwrap().egress());
     assert!(!watch.changed(&mut lease).unwrap());
     assert!(nft("list chain netdev systole egress_v0").contains("drop"));
+}
+
+fn what_changes_while_it_is_read_is_read_again() {
+    const RULES: usize = 5_000;
+    const CHANGES: usize = 50;
+    const CHAIN: &str = "many";
+    let mut ours = Nftables::open(TABLE).unwrap();
+    let mut batch = ours.batch();
+    batch.table(Family::Ip);
+    batch.side_chain(Family::Ip, CHAIN);
+    (0..RULES).for_each(|_| batch.rule(Family::Ip, CHAIN, &[Expression::LoadCarried]));
+    ours.commit(batch, None).unwrap();
+    // A thread has the namespace of the one that starts it.
+    let other = thread::spawn(|| {
+        let mut other = Nftables::open("other").unwrap();
+        for _ in 0..CHANGES {
+            let mut batch = other.batch();
+            batch.table(Family::Ip);
+            other.commit(batch, None).unwrap();
+            poll(&mut [], 20_u8).unwrap();
+        }
+    });
+    let mut looks = 0;
+    while !other.is_finished() {
+        assert_eq!(ours.rules(Family::Ip).unwrap().len(), RULES);
+        looks += 1;
+    }
+    other.join().unwrap();
+    assert!(looks > 0);
 }
