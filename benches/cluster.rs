@@ -573,6 +573,7 @@ fn config(nodes: usize, groups: usize) -> Config {
         tracks: Vec::new(),
         respawns: Vec::new(),
         services: BTreeMap::new(),
+        sync: None,
     }
 }
 

@@ -164,6 +164,8 @@ pub struct Facts {
     pub reach: u16,
     /// The groups this node could not serve now, and why.
     pub unfit: BTreeMap<GroupId, Unfit>,
+    /// The groups of whose servers this node finds some not well.
+    pub shortfall: BTreeMap<GroupId, Shortfall>,
     /// Held groups that this node is ready to give away, and to whom.
     pub handover: BTreeMap<GroupId, NodeId>,
     /// What operators asked for; the greatest version wins, on every node.
@@ -178,9 +180,29 @@ impl Facts {
         self.reach == other.reach
             && self.unfit.len() == other.unfit.len()
             && unfit.all(|((group, why), (other_group, other))| group == other_group && why.repeats(*other))
+            && self.shortfall == other.shortfall
             && self.handover == other.handover
             && self.orders == other.orders
     }
+}
+
+/// How much of the servers behind a group a node finds not well, in hundredths of what the worst of its services has: at
+/// least and at most, in a while just past that is as long as it takes everybody to find out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shortfall {
+    /// At its best.
+    pub least: u8,
+    /// At its worst.
+    pub most: u8,
+}
+
+impl Shortfall {
+    /// All of them.
+    pub const WHOLE: u8 = 100;
+    /// Everybody is well, and was.
+    pub const NONE: Self = Self { least: 0, most: 0 };
+    /// It has not found out yet.
+    pub const UNKNOWN: Self = Self { least: 0, most: Self::WHOLE };
 }
 
 /// Why a node could not serve a group.

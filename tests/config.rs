@@ -219,7 +219,7 @@ const KEYS: &str = "haresources name keys keepalive warntime deadtime initdead a
     resource args warm monitor start-delay start-timeout stop-timeout program events user \
     address fwmark protocol balancer socket backend scheduler scheduler-flags persistence persistence-mask one-packet \
     forwarding servers server sorry quorum hysteresis when-down drain check weight limit limit-low kind every rise fall \
-    source host certificate ca path login status text pattern send tls name record answer hello weighs";
+    source host certificate ca path login status text pattern send tls name record answer hello weighs id";
 
 #[test]
 fn every_key_is_in_the_reference_and_is_known() {

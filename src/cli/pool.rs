@@ -98,7 +98,7 @@ impl Pool {
             Word::Refused { why } => {
                 Err(Failure::NotDone(format!("{why}\n`systole pool` shows all services and servers")))
             }
-            Word::Pool(_) | Word::Trouble { .. } => Err(self.strange()),
+            Word::Pool(_) | Word::Trouble { .. } | Word::Outlook { .. } => Err(self.strange()),
         }
     }
 
@@ -129,7 +129,9 @@ impl Pool {
     fn view(&self) -> Result<PoolView, Failure> {
         let mut view = match self.ask(&Ask::Pool)? {
             Word::Pool(view) => view,
-            Word::Ordered { .. } | Word::Refused { .. } | Word::Trouble { .. } => return Err(self.strange()),
+            Word::Ordered { .. } | Word::Refused { .. } | Word::Trouble { .. } | Word::Outlook { .. } => {
+                return Err(self.strange());
+            }
         };
         if let Some(name) = &self.service {
             view.services.retain(|service| service.name == *name);

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, Unfit, VoterDigests};
+use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, Shortfall, Unfit, VoterDigests};
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::time::{Moment, Span};
@@ -275,6 +275,7 @@ impl<'a> Taking<'a> {
             fencing,
             orders,
             reach,
+            shortfall,
             epoch_floor,
             steady_since,
             generation,
@@ -286,7 +287,7 @@ impl<'a> Taking<'a> {
         } = core;
         self.node(*me);
         self.out.word(self.frame.life(*me, *incarnation));
-        self.out.word(u64::from(*reach));
+        self.tells(*reach, shortfall, orders);
         self.past(*started, core.config.timing.initdead.max(self.failback));
         let overdue = self.overdue(*deadline, pace);
         [*catching_up, *ready, *starting, *touched].into_iter().for_each(|flag| self.out.flag(flag));
@@ -298,8 +299,13 @@ impl<'a> Taking<'a> {
         self.says(voter, voice);
         self.groups(core, groups);
         self.stands_in(evidence, fencing);
-        self.orders(orders);
         self.runs(groups, *generation, dropped_late);
+    }
+
+    fn tells(&mut self, reach: u16, shortfall: &BTreeMap<GroupId, Shortfall>, orders: &Orders) {
+        self.out.word(u64::from(reach));
+        self.shortfall(shortfall);
+        self.orders(orders);
     }
 
     fn kept(&mut self, stored: &Stored, memory: Option<&Memory>, voters: &VoterSets) {
@@ -493,14 +499,24 @@ impl<'a> Taking<'a> {
         self.epoch(group, *epoch);
     }
 
+    fn shortfall(&mut self, shortfall: &BTreeMap<GroupId, Shortfall>) {
+        self.out.count(shortfall.len());
+        for (group, Shortfall { least, most }) in shortfall {
+            self.group(*group);
+            self.out.word(u64::from(*least));
+            self.out.word(u64::from(*most));
+        }
+    }
+
     fn facts(&mut self, facts: &Facts) {
-        let Facts { reach, unfit, handover, orders } = facts;
+        let Facts { reach, unfit, shortfall, handover, orders } = facts;
         self.out.word(u64::from(*reach));
         self.out.count(unfit.len());
         for (group, unfit) in unfit {
             self.group(*group);
             self.unfit(Some(*unfit));
         }
+        self.shortfall(shortfall);
         self.out.count(handover.len());
         for (group, heir) in handover {
             self.group(*group);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::beat::{Beat, Order, Phase, Subject};
+use crate::beat::{Beat, Order, Phase, Shortfall, Subject};
 use crate::config::{Config, Group, Resource, TiebreakMethod};
 use crate::time::{Moment, Span};
 use crate::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId, Sequence};
@@ -156,6 +156,13 @@ pub enum Input {
     Reach {
         /// How many.
         targets: u16,
+    },
+    /// How much of a group's servers this node finds not well.
+    Shortfall {
+        /// Which group.
+        group: GroupId,
+        /// How much.
+        shortfall: Shortfall,
     },
     /// What the tracked scripts, files and processes of a group say.
     Health {

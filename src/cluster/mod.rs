@@ -67,7 +67,7 @@ pub use record::{Recording, replay};
 pub use resources::Runs;
 pub use view::*;
 
-use crate::beat::VoterDigests;
+use crate::beat::{Shortfall, VoterDigests};
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::time::{Moment, Span};
@@ -152,6 +152,8 @@ pub struct Core {
     fencing: Fencing,
     orders: Orders,
     reach: u16,
+    /// Only what is not [`Shortfall::NONE`], of groups that are configured.
+    shortfall: BTreeMap<GroupId, Shortfall>,
     /// Above every epoch of the groups that were configured away.
     epoch_floor: Epoch,
     /// Since when this node says the same of its fitness.
@@ -225,6 +227,7 @@ impl Core {
             fencing: Fencing::default(),
             orders: Orders::new(memory.as_ref()),
             reach: 0,
+            shortfall: BTreeMap::new(),
             epoch_floor: Epoch(0),
             steady_since: now,
             same_name_told: None,
@@ -289,6 +292,7 @@ impl Core {
             Input::Carrier { interface, up } => self.carrier(interface, up, fx),
             Input::Targets { interface, any } => self.evidence.targets(interface, any),
             Input::Reach { targets } => self.reach = targets,
+            Input::Shortfall { group, shortfall } => self.find(group, shortfall),
             Input::Health { group, fit } => self.health(group, fit, fx),
             Input::LeaseGone { group } => self.lose(group, LossReason::Gone, fx),
             Input::Fenced { generation, node, off } => self.fenced(generation, node, off, fx),

@@ -54,11 +54,12 @@ pub enum Mutant {
     KeepsBeyondMost,
     WeightsIgnored,
     ReturnsAtOnce,
+    YieldsUndamped,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::ClaimantCountsItselfAlways,
         Self::HeardTakenAsGrant,
         Self::GrantShownBeforeCommitted,
@@ -108,6 +109,7 @@ impl Mutant {
         Self::KeepsBeyondMost,
         Self::WeightsIgnored,
         Self::ReturnsAtOnce,
+        Self::YieldsUndamped,
     ];
 }
 

@@ -3,6 +3,7 @@
 //! It only proposes. A wrong or divided plan costs a useless move, never safety: that is the voters' business.
 
 mod able;
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +51,8 @@ struct Draft<'a> {
     planned: BTreeMap<(GroupId, NodeId), usize>,
     /// How many more it holds that are not planned yet.
     kept: BTreeMap<(GroupId, NodeId), usize>,
+    /// The groups of which some node finds servers not well.
+    wanting: BTreeSet<GroupId>,
 }
 
 impl Core {
@@ -293,7 +296,8 @@ impl<'a> Draft<'a> {
             }
         }
         let (plans, planned) = (BTreeMap::new(), BTreeMap::new());
-        Self { core, nodes, holders, loads, lightest, plans, planned, kept }
+        let wanting = core.wanting();
+        Self { core, nodes, holders, loads, lightest, plans, planned, kept, wanting }
     }
 
     fn set(&mut self, group: GroupId, plan: Plan) {
@@ -354,6 +358,7 @@ impl<'a> Draft<'a> {
             && group.apart.is_empty()
             && self.core.orders.placed(id).is_none()
             && self.core.orders.avoided(id).is_none()
+            && !self.wanting.contains(&id)
             && !self.core.mutation.is(Mutant::PlanIgnoresHolder);
         let able = first && ordinary && self.ability(id, group, holder).is_ok();
         able.then_some(Plan { owner: Some(holder), because: Reason::Stays })
@@ -388,6 +393,7 @@ impl<'a> Draft<'a> {
         if let Some(node) = core.orders.placed(id).filter(|node| able.contains(node)) {
             return Plan { owner: Some(node), because: Reason::Ordered };
         }
+        let worse = self.leave_out_worse(id, holder, &mut able);
         let kept_from = self.keep_apart(group, &mut able);
         let Some(first) = able.first().copied() else { return self.nobody_able(id, group, holder) };
         let stays = holder.filter(|holder| able.contains(holder));
@@ -397,7 +403,7 @@ impl<'a> Draft<'a> {
             Some(other) if plan.owner == Some(best) && stays.is_none() => {
                 Plan { because: Reason::Apart(other), ..plan }
             }
-            Some(_) | None => plan,
+            Some(_) | None => self.because_of(id, plan, worse),
         }
     }
 
@@ -424,7 +430,8 @@ impl<'a> Draft<'a> {
             && group.promise == Promise::AtMostOne
             && group.apart.is_empty()
             && orders.placed(id).is_none()
-            && orders.avoided(id).is_none();
+            && orders.avoided(id).is_none()
+            && !self.wanting.contains(&id);
         if !ordinary {
             return None;
         }

@@ -216,6 +216,7 @@ impl Core {
 
     fn facts_changed(&self, last: &Facts) -> bool {
         self.reach != last.reach
+            || self.shortfall != last.shortfall
             || !self
                 .unfit_groups()
                 .map(|(group, why)| (group, discriminant(&why)))
@@ -288,6 +289,7 @@ impl Core {
         Facts {
             reach: self.reach,
             unfit: self.unfit_groups().collect(),
+            shortfall: self.shortfall.clone(),
             handover: self.handovers().collect(),
             orders: self.orders.all().clone(),
         }

@@ -246,6 +246,7 @@ fn three(groups: impl IntoIterator<Item = Group>) -> Config {
         tracks: Vec::new(),
         respawns: Vec::new(),
         services: BTreeMap::new(),
+        sync: None,
     }
 }
 

@@ -30,6 +30,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("track", &["tracks"]),
     ("respawn", &["respawns"]),
     ("service", &["services"]),
+    ("sync", &["sync"]),
 ];
 
 impl Config {

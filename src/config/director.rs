@@ -14,6 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::time::Span;
 use crate::types::GroupId;
 
+/// How the directors of IPVS tell each other the connections that they have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionSync {
+    /// Over which interface.
+    pub interface: String,
+    /// Of which number the datagrams are: others are not heard.
+    pub id: u8,
+}
+
 /// Services, by name: the same on every node.
 pub type Services = BTreeMap<String, Arc<Service>>;
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::diagnostic::Place;
-use super::director::draft::DraftService;
+use super::director::draft::{DraftService, DraftSync};
 use super::model::{Enforcement, Monitor, Promise, Reach, TiebreakMethod};
 use crate::time::Span;
 
@@ -51,6 +51,7 @@ pub(crate) struct Draft {
     pub(crate) tracks: Vec<DraftTrack>,
     pub(crate) respawns: Vec<DraftRespawn>,
     pub(crate) services: Vec<DraftService>,
+    pub(crate) sync: Option<DraftSync>,
     pub(crate) lost: Lost,
 }
 
@@ -83,6 +84,7 @@ impl Draft {
             tracks: Vec::new(),
             respawns: Vec::new(),
             services: Vec::new(),
+            sync: None,
             lost: Lost::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::director::Services;
+use super::director::{ConnectionSync, Services};
 use crate::time::Span;
 use crate::types::{GroupId, InterfaceId, NodeId};
 
@@ -51,6 +51,9 @@ pub struct Config {
     /// Services that the director watches over, by name. Left out of the JSON where there is none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub services: Services,
+    /// How directors tell each other their connections. Left out of the JSON where it is not written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<ConnectionSync>,
 }
 
 /// Something that a node must have, beside the network, to be fit.

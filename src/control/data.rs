@@ -141,6 +141,7 @@ pub(super) fn unable(words: &Words<'_>, why: Unable) -> Value {
         Unable::NotAllowed => json!({"kind": "not-allowed"}),
         Unable::Unfit(why) => json!({"kind": "unfit", "because": unfit(why)}),
         Unable::Reach(reach) => json!({"kind": "reach", "targets": reach}),
+        Unable::Shortfall(percent) => json!({"kind": "shortfall", "percent": percent}),
         Unable::Full => json!({"kind": "full"}),
         Unable::Waits(group) => json!({"kind": "waits", "group": words.group(group)}),
     }

@@ -162,6 +162,9 @@ impl<'a> Words<'a> {
             Unable::NotAllowed => format!("the configuration does not allow it on {node}"),
             Unable::Unfit(unfit) => format!("{node} is unfit: {}", unfit_because(unfit)),
             Unable::Reach(reach) => format!("only {reach} ping targets answer {node}"),
+            Unable::Shortfall(percent) => {
+                format!("{node} finds {percent} % of the servers not well, and another node clearly fewer")
+            }
             Unable::Full => format!("{node} has as many instances as it may have"),
             Unable::Waits(group) => format!("it waits for {}, which must run first", self.group(group)),
         }

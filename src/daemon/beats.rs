@@ -521,6 +521,9 @@ impl Beats {
                 }
             }
         }
+        if let Some(held) = self.renewals.news() {
+            self.to_desk.keep(Said::Held(held));
+        }
         self.flush();
     }
 

@@ -3,7 +3,7 @@
 //! Everything that may be slow and that no beat waits for. (One beat may: what is stored for ever must be on disk before a
 //! beat rests on it. That happens at the first start, and when the voters or the longest lease change.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -29,7 +29,7 @@ use crate::types::{GroupId, InterfaceId, NodeId};
 use super::agents::{Agents, Supervisor};
 use super::beats::Told;
 use super::belief::Belief;
-use super::director::{self, Director};
+use super::director::{self, Director, FromDirector};
 use super::files::Places;
 use super::mailbox::Mailbox;
 use super::notify::Notifier;
@@ -79,10 +79,9 @@ pub(super) enum Said {
         trouble: Option<String>,
     },
     /// Of the director, or told by it.
-    Director {
-        about: String,
-        trouble: Option<String>,
-    },
+    Director(FromDirector),
+    /// The groups whose leases are held here now.
+    Held(BTreeSet<GroupId>),
     /// The machine's watchdog counts, or why not.
     Watchdog(Result<String, String>),
     /// Why the agent of addresses failed.
@@ -258,17 +257,13 @@ impl OrdinaryThread {
         match said {
             Said::Event(event) => self.log(&event),
             Said::LinkOpen { link } => {
-                info!("link {link} is open");
-                self.alarms.remove(&format!("link {link}"));
+                self.calm(&format!("link {link}"), &format!("link {link} is open"));
             }
             Said::LinkClosed { link, why } => {
                 self.alarm(format!("link {link}"), format!("link {link} is closed: {why}"))
             }
             Said::MemoryRefused(why) => self.alarm("memory".to_owned(), why),
-            Said::MemoryWritten => {
-                info!("memory can be written again");
-                self.alarms.remove("memory");
-            }
+            Said::MemoryWritten => self.calm("memory", "memory can be written again"),
             Said::Unsealed(why) => self.alarm("beats".to_owned(), format!("beats are not sent: {why}")),
             Said::Alarm(what) => self.alarm(what.clone(), what),
             Said::Note(what) => info!("{what}"),
@@ -291,12 +286,15 @@ impl OrdinaryThread {
                 self.alarm(format!("respawn {name}"), format!("respawn {name}: {why}"))
             }
             Said::Kept { name, trouble: None } => drop(self.alarms.remove(&format!("respawn {name}"))),
-            Said::Director { about, trouble } => self.trouble(format!("director {about}"), trouble),
-            Said::Watchdog(Err(why)) => self.alarm("watchdog".to_owned(), why),
-            Said::Watchdog(Ok(what)) => {
-                info!("{what}");
-                self.alarms.remove("watchdog");
+            Said::Director(FromDirector::Trouble { about, why }) => {
+                self.trouble(format!("director {about}"), why)
             }
+            Said::Director(FromDirector::Servers { group, shortfall }) => {
+                self.to_beats.post(Told::Input(Input::Shortfall { group, shortfall }));
+            }
+            Said::Held(groups) => self.director.iter().for_each(|director| director.hold(&groups)),
+            Said::Watchdog(Err(why)) => self.alarm("watchdog".to_owned(), why),
+            Said::Watchdog(Ok(what)) => self.calm("watchdog", &what),
             Said::Agent { group, why } => {
                 warn!("{}: {why}", Words::new(&self.names).group(group));
             }
@@ -323,6 +321,12 @@ impl OrdinaryThread {
             Said::Left => return true,
         }
         false
+    }
+
+    /// What was an alarm is over.
+    fn calm(&mut self, about: &str, what: &str) {
+        info!("{what}");
+        self.alarms.remove(about);
     }
 
     fn log(&mut self, event: &Event) {

@@ -2,6 +2,7 @@
 //!
 //! The director is a program that the agents' supervisor keeps running. It is told anew whenever it is reached anew.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use tokio::net::UnixStream;
 use tokio::sync::watch::{self, Receiver, Sender};
 use tokio::time::sleep;
 
+use crate::beat::Shortfall;
 use crate::config::{Config, Respawn};
 use crate::director::message::{Ask, SOCKET_NAME, Word};
-use crate::types::NodeId;
+use crate::types::{GroupId, NodeId};
 
 use super::desk::{Said, directs};
 use super::mailbox::Mailbox;
@@ -27,23 +29,39 @@ const PATIENCE: usize = 100;
 /// As the supervisor knows it. No operator's program has a colon in its name.
 const NAME: &str = "systole:director";
 
+/// What comes of it.
+pub(super) enum FromDirector {
+    /// Somebody should look; without a reason: need not any more.
+    Trouble { about: String, why: Option<String> },
+    /// So much of a group's servers is found not well.
+    Servers { group: GroupId, shortfall: Shortfall },
+}
+
 /// What is to be served, for whoever connects.
 pub(super) struct Director {
     config: Sender<Arc<Config>>,
+    held: Sender<BTreeSet<GroupId>>,
 }
 
 impl Director {
     /// Begins. Nobody is sought for as long as there is nothing to be served.
     pub(super) fn new(run_dir: &Path, config: Arc<Config>, node: NodeId, to_desk: Mailbox<Said>) -> Self {
-        let (sender, receiver) = watch::channel(config);
-        let way = Way { path: run_dir.join(SOCKET_NAME), node, to_desk };
-        tokio::spawn(way.run(receiver));
-        Self { config: sender }
+        let (config, configured) = watch::channel(config);
+        let (held, holds) = watch::channel(BTreeSet::new());
+        let path = run_dir.join(SOCKET_NAME);
+        let way = Way { path, node, to_desk, configured, holds, found: BTreeMap::new() };
+        tokio::spawn(way.run());
+        Self { config, held }
     }
 
     /// From now on this is to be served.
     pub(super) fn configure(&self, config: Arc<Config>) {
         self.config.send_replace(config);
+    }
+
+    /// From now on these groups are held here.
+    pub(super) fn hold(&self, groups: &BTreeSet<GroupId>) {
+        self.held.send_replace(groups.clone());
     }
 }
 
@@ -71,22 +89,29 @@ struct Way {
     path: PathBuf,
     node: NodeId,
     to_desk: Mailbox<Said>,
+    configured: Receiver<Arc<Config>>,
+    holds: Receiver<BTreeSet<GroupId>>,
+    /// How servers were found, as it was told last.
+    found: BTreeMap<GroupId, Shortfall>,
 }
 
 impl Way {
-    async fn run(self, mut config: Receiver<Arc<Config>>) {
-        let mut in_vain = 0;
+    async fn run(mut self) {
+        let (mut in_vain, node) = (0, self.node);
         loop {
+            // Who does not know his servers says so.
+            self.find(&[]);
             // While there is nothing to be served nobody is missed.
-            if config.wait_for(|config| directs(config, self.node)).await.is_err() {
+            if self.configured.wait_for(|config| directs(config, node)).await.is_err() {
                 return;
             }
+            self.find(&[]);
             match UnixStream::connect(&self.path).await {
                 Ok(stream) => {
                     in_vain = 0;
                     self.trouble("director", None);
                     // Whatever ends it, it begins again; what the director complained of it will say again.
-                    let _ = self.talk(stream, &mut config).await;
+                    let _ = self.talk(stream).await;
                 }
                 Err(error) => {
                     in_vain += 1;
@@ -103,33 +128,50 @@ impl Way {
         }
     }
 
-    async fn talk(&self, stream: UnixStream, config: &mut Receiver<Arc<Config>>) -> io::Result<()> {
+    async fn talk(&mut self, stream: UnixStream) -> io::Result<()> {
         let (read, mut write) = stream.into_split();
         let mut words = BufReader::new(read).lines();
         let mut abouts = Vec::new();
-        let mut is_first = true;
+        self.configured.mark_changed();
+        self.holds.mark_changed();
         let ended = loop {
-            if std::mem::take(&mut is_first) {
-                let services = config.borrow_and_update().services.clone();
-                let mut line = serde_json::to_string(&Ask::Serve { services })?;
+            // A select tries its branches in no order, and what is held has a meaning only for what is served.
+            let told = tokio::select! {
+                biased;
+                changed = self.configured.changed() => match changed {
+                    Ok(()) => {
+                        let config = self.configured.borrow_and_update().clone();
+                        Some(Ask::Serve { services: config.services.clone(), sync: config.sync.clone() })
+                    }
+                    Err(_) => break Ok(()),
+                },
+                changed = self.holds.changed() => match changed {
+                    Ok(()) => Some(Ask::Hold { groups: self.holds.borrow_and_update().clone() }),
+                    Err(_) => break Ok(()),
+                },
+                word = words.next_line() => match word {
+                    Ok(Some(word)) => {
+                        match serde_json::from_str(&word) {
+                            Ok(Word::Trouble { about, why }) => {
+                                self.trouble(&about, why);
+                                abouts.push(about);
+                            }
+                            Ok(Word::Outlook { groups }) => self.find(&groups),
+                            // Nothing else is told unasked.
+                            Ok(Word::Pool(_) | Word::Ordered { .. } | Word::Refused { .. }) | Err(_) => {}
+                        }
+                        None
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                },
+            };
+            if let Some(ask) = told {
+                let mut line = serde_json::to_string(&ask)?;
                 line.push('\n');
                 if let Err(error) = write.write_all(line.as_bytes()).await {
                     break Err(error);
                 }
-            }
-            tokio::select! {
-                changed = config.changed() => match changed {
-                    Ok(()) => is_first = true,
-                    Err(_) => break Ok(()),
-                },
-                word = words.next_line() => match word {
-                    Ok(Some(word)) => if let Ok(Word::Trouble { about, why }) = serde_json::from_str(&word) {
-                        self.trouble(&about, why);
-                        abouts.push(about);
-                    },
-                    Ok(None) => break Ok(()),
-                    Err(error) => break Err(error),
-                },
             }
         };
         for about in abouts {
@@ -138,7 +180,25 @@ impl Way {
         ended
     }
 
+    /// So the servers are found behind these groups; of others that have any nothing is known.
+    fn find(&mut self, groups: &[(GroupId, Shortfall)]) {
+        let config = self.configured.borrow().clone();
+        let served = config.services.values().filter(|_| directs(&config, self.node));
+        let mut found: BTreeMap<GroupId, Shortfall> =
+            served.filter_map(|service| Some((service.group?, Shortfall::UNKNOWN))).collect();
+        for (group, shortfall) in groups {
+            found.entry(*group).and_modify(|known| *known = *shortfall);
+        }
+        let before = std::mem::replace(&mut self.found, found);
+        let gone = before.keys().filter(|group| !self.found.contains_key(group));
+        let news = self.found.iter().filter(|(group, shortfall)| before.get(group) != Some(shortfall));
+        let news = news.map(|(group, shortfall)| (*group, *shortfall));
+        for (group, shortfall) in news.chain(gone.map(|group| (*group, Shortfall::NONE))) {
+            self.to_desk.post(Said::Director(FromDirector::Servers { group, shortfall }));
+        }
+    }
+
     fn trouble(&self, about: &str, why: Option<String>) {
-        self.to_desk.post(Said::Director { about: about.to_owned(), trouble: why });
+        self.to_desk.post(Said::Director(FromDirector::Trouble { about: about.to_owned(), why }));
     }
 }

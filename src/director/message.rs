@@ -1,8 +1,12 @@
 //! What is said over the director's socket: a line of JSON each way.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::config::Services;
+use crate::beat::Shortfall;
+use crate::config::{ConnectionSync, Services};
+use crate::types::GroupId;
 
 use super::pool::{Order, PoolView};
 
@@ -20,6 +24,13 @@ pub enum Ask {
     Serve {
         /// All of them.
         services: Services,
+        /// Whether and how directors tell each other their connections.
+        sync: Option<ConnectionSync>,
+    },
+    /// By the daemon: these groups are held here from now on.
+    Hold {
+        /// All of them.
+        groups: BTreeSet<GroupId>,
     },
     /// How is it?
     Pool,
@@ -49,6 +60,11 @@ pub enum Word {
     Refused {
         /// In words.
         why: String,
+    },
+    /// To the daemon: so the servers are found behind each group that has any.
+    Outlook {
+        /// All of them.
+        groups: Vec<(GroupId, Shortfall)>,
     },
     /// To the daemon: somebody should look, or need not any more.
     Trouble {

@@ -8,6 +8,7 @@
 //! | `schedule.rs` | when which server is asked next; pure |
 //! | `balancer/` | one file a balancer: reads what is there, and makes it what is wanted |
 //! | `steering.rs` | the balancers' threads |
+//! | `sync.rs` | the kernel's daemons that tell connections from director to director |
 //! | `process.rs` | the loop that asks, hears and hands on; `message.rs` is what is said over its socket |
 //!
 //! A check is known by what it checks, and services share it. Nothing here waits for anything else: a server that hangs,
@@ -24,5 +25,6 @@ pub mod pool;
 pub mod process;
 pub mod schedule;
 pub mod steering;
+pub mod sync;
 pub mod table;
 mod words;

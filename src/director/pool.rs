@@ -6,6 +6,7 @@
 
 mod health;
 mod memory;
+mod outlook;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -14,14 +15,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::beat::Shortfall;
 use crate::config::{Check, Server, Service, Services, WhenDown};
 use crate::time::Span;
+use crate::types::GroupId;
 
 use super::check::Verdict;
 use super::table::{Entry, Table};
 
 pub use health::{Health, State};
 pub use memory::{Memory, Order};
+pub use outlook::Outlook;
 pub use view::{CheckView, PoolView, ServerView, ServiceView};
 
 /// A check of one thing: services that check the same share it.
@@ -94,6 +98,9 @@ pub enum Refused {
     NoSuchService(String),
 }
 
+/// What a node finds out is news to another for so long at most.
+const NEWS: Span = Span::seconds(2);
+
 /// Nobody is waited for longer, before anything is wanted.
 const PATIENCE: Span = Span::seconds(5);
 
@@ -106,6 +113,8 @@ pub struct Pool {
     numbers: BTreeMap<Probe, ProbeId>,
     next: u64,
     memory: Memory,
+    /// How servers look from here, by the group that serves them.
+    outlooks: BTreeMap<GroupId, Outlook>,
 }
 
 /// Whether anything is wanted yet.
@@ -137,6 +146,8 @@ struct Pooled {
     /// Is configured no more, and has connections until then.
     leaving: BTreeMap<String, (Arc<Server>, Span)>,
     has_enough: bool,
+    /// So many hundredths of it are not well.
+    shortfall: u8,
 }
 
 /// A server of a service.
@@ -199,6 +210,7 @@ impl Pool {
         for name in names {
             self.weigh(&name, now, &mut changes);
         }
+        self.look_out();
         if self.phase == Phase::Idle {
             self.phase = Phase::Asking(now + PATIENCE);
         }
@@ -238,7 +250,7 @@ impl Pool {
             leaving.retain(|_, (server, _)| !places.contains(&(server.address, server.port)));
         }
         let has_enough = old.is_none_or(|old| old.has_enough);
-        Pooled { service: Arc::clone(service), servers, leaving, has_enough }
+        Pooled { service: Arc::clone(service), servers, leaving, has_enough, shortfall: 0 }
     }
 
     fn probes_of(&mut self, service: &str, name: &str, server: &Server) -> Vec<ProbeId> {
@@ -339,7 +351,8 @@ impl Pool {
             Phase::Asking(until) => Some(until),
             Phase::Idle | Phase::Begun => None,
         };
-        leaving.chain(drains).chain(begins).min()
+        let outlooks = self.outlooks.values().filter_map(Outlook::next);
+        leaving.chain(drains).chain(begins).chain(outlooks).min()
     }
 
     /// What its balancer shall have for a service; `None`: nobody knows yet, or it is none of ours any more.
@@ -411,6 +424,7 @@ impl Pool {
             changes.tables.insert(name.to_owned());
         }
         let live = self.live(name, &pooled);
+        pooled.shortfall = self.shortfall(name, &pooled);
         let Service { quorum, hysteresis, .. } = *pooled.service;
         let has_enough = if pooled.has_enough {
             live >= u64::from(quorum.saturating_sub(hysteresis))
@@ -439,6 +453,61 @@ impl Pool {
             State::Well | State::Bad(_) => self.share(name, server, member, when_down).unwrap_or(0).into(),
         };
         pooled.servers.iter().map(weight).sum()
+    }
+
+    /// Of the servers that no operator has taken out, so many hundredths are not well.
+    fn shortfall(&self, name: &str, pooled: &Pooled) -> u8 {
+        let is_meant = |server: &&String| self.memory.get(name, server) != Some(Order::Drain);
+        let (mut all, mut lost) = (0_u64, 0_u64);
+        for (_, member) in pooled.servers.iter().filter(|(server, _)| is_meant(server)) {
+            let weight = u64::from(member.server.weight);
+            all += weight;
+            lost += if matches!(member.state, State::Bad(_)) { weight } else { 0 };
+        }
+        let whole = u64::from(Shortfall::WHOLE);
+        u8::try_from(lost * whole / all.max(1)).unwrap_or(Shortfall::WHOLE)
+    }
+
+    /// Which groups' servers are looked at, and for how long each time.
+    fn look_out(&mut self) {
+        let mut windows: BTreeMap<GroupId, Span> = BTreeMap::new();
+        for service in self.services.values().map(|pooled| &pooled.service) {
+            let checks = service.servers.values().flat_map(|server| &server.checks);
+            let longest =
+                checks.map(|check| check.every * check.rise.max(check.fall).into() + check.timeout).max();
+            if let Some(group) = service.group {
+                let window = windows.entry(group).or_insert(NEWS);
+                *window = (*window).max(longest.unwrap_or_default() + NEWS);
+            }
+        }
+        self.outlooks.retain(|group, _| windows.contains_key(group));
+        for (group, window) in windows {
+            self.outlooks.entry(group).or_insert_with(|| Outlook::new(window)).set_window(window);
+        }
+    }
+
+    fn outlook_of(&self, pooled: &Pooled) -> Option<&Outlook> {
+        self.outlooks.get(&pooled.service.group?)
+    }
+
+    /// How the servers behind each group look from here.
+    pub fn shortfalls(&mut self, now: Span) -> Vec<(GroupId, Shortfall)> {
+        if self.phase == Phase::Begun {
+            let mut found: BTreeMap<GroupId, u8> = BTreeMap::new();
+            for pooled in self.services.values() {
+                if let Some(group) = pooled.service.group {
+                    let worst = found.entry(group).or_default();
+                    *worst = (*worst).max(pooled.shortfall);
+                }
+            }
+            for (group, worst) in found {
+                if let Some(outlook) = self.outlooks.get_mut(&group) {
+                    outlook.find(worst, now);
+                }
+            }
+        }
+        self.outlooks.values_mut().for_each(|outlook| outlook.forget(now));
+        self.outlooks.iter().map(|(group, outlook)| (*group, outlook.shortfall(now))).collect()
     }
 
     fn state(&self, probes: &[ProbeId]) -> State {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Sender, UnboundedSender};
 use tokio::time::sleep;
 
-use crate::config::{At, Balancer, Services, limits};
+use crate::beat::Shortfall;
+use crate::config::{At, Balancer, ConnectionSync, Forwarding, Server, Service, Services, limits};
 use crate::time::Span;
+use crate::types::GroupId;
 
 use super::check::Verdict;
 use super::check::perform::{Means, Prepared, Target, perform};
@@ -24,6 +27,7 @@ use super::message::{Ask, SOCKET_NAME, Word};
 use super::pool::{Changes, Event, Memory, Pool, ProbeId};
 use super::schedule::Schedule;
 use super::steering::{Report, Steering, Which};
+use super::sync::{self, Syncing};
 use super::{clock, words};
 
 const NEW_NAME: &str = "director.new";
@@ -59,6 +63,7 @@ pub async fn run(run_dir: &Path, state_dir: &Path, seed: u64) -> Result<(), Fail
     let (asks, mut asked) = mpsc::channel(WAITING);
     let (reports, mut reported) = mpsc::unbounded_channel();
     let (answers, mut answered) = mpsc::unbounded_channel();
+    let (syncs, mut synced) = mpsc::unbounded_channel();
     let mut director = Director {
         steering: Steering::new(reports, kept.places().clone()),
         pool: Pool::new(kept),
@@ -66,6 +71,11 @@ pub async fn run(run_dir: &Path, state_dir: &Path, seed: u64) -> Result<(), Fail
         means: Means::new().map_err(failed)?,
         prepared: BTreeMap::new(),
         services: Services::new(),
+        sync: None,
+        syncing: Syncing::new(syncs),
+        held: BTreeSet::new(),
+        withheld: BTreeSet::new(),
+        outlook: Vec::new(),
         troubles: BTreeMap::new(),
         daemon: None,
         answers,
@@ -91,6 +101,7 @@ pub async fn run(run_dir: &Path, state_dir: &Path, seed: u64) -> Result<(), Fail
                 }
             }
             Some(report) = reported.recv() => director.reported(report),
+            Some(result) = synced.recv() => director.synced(result),
             () = sleep(clock::duration(wait)) => director.tick(clock::now()),
             _ = terminate.recv() => return Ok(()),
         }
@@ -173,6 +184,14 @@ struct Director {
     /// As they were told last.
     services: Services,
     steering: Steering,
+    sync: Option<ConnectionSync>,
+    syncing: Syncing,
+    /// The groups that are held on this node.
+    held: BTreeSet<GroupId>,
+    /// Services that are not in the kernel, because another node holds them and this one is a server of theirs.
+    withheld: BTreeSet<String>,
+    /// How servers look from here, as the daemon was told last.
+    outlook: Vec<(GroupId, Shortfall)>,
     /// What somebody should look at, by what it is about.
     troubles: BTreeMap<String, String>,
     /// The daemon that told the services last.
@@ -188,13 +207,20 @@ impl Director {
     fn hear(&mut self, ask: Ask, reply: Sender<Word>) {
         let now = clock::now();
         let word = match ask {
-            Ask::Serve { services } => {
+            Ask::Serve { services, sync } => {
                 for (about, why) in &self.troubles {
                     let word = Word::Trouble { about: about.clone(), why: Some(why.clone()) };
                     let _ = reply.try_send(word);
                 }
                 self.daemon = Some(reply);
+                self.outlook = Vec::new();
+                self.sync = sync;
                 self.serve(services, now);
+                return;
+            }
+            Ask::Hold { groups } => {
+                self.held = groups;
+                self.take_roles();
                 return;
             }
             Ask::Pool => {
@@ -249,6 +275,7 @@ impl Director {
         for (which, wishes) in gone {
             self.steer(&which, wishes);
         }
+        self.take_roles();
         self.follow(changes);
         self.next_tick = self.pool.next_tick();
         self.remember_places(|now, before| now.union(before).copied().collect());
@@ -276,6 +303,9 @@ impl Director {
         }
         let mut wishes: BTreeMap<Which, Vec<_>> = BTreeMap::new();
         for name in changes.tables {
+            if self.withheld.contains(&name) {
+                continue;
+            }
             if let Some(table) = self.pool.table(&name) {
                 let which = Which::of(&table.service.balancer);
                 wishes.entry(which).or_default().push((name, Some(table)));
@@ -284,6 +314,67 @@ impl Director {
         for (which, wishes) in wishes {
             self.steer(&which, wishes);
         }
+        self.look_out();
+    }
+
+    /// Tells the daemon how servers look from here, where that is news.
+    fn look_out(&mut self) {
+        let outlook = self.pool.shortfalls(clock::now());
+        if outlook != self.outlook {
+            self.outlook.clone_from(&outlook);
+            self.tell(Word::Outlook { groups: outlook });
+        }
+    }
+
+    /// Who holds something tells his connections, and who does not learns them. What must not stand beside the holder's
+    /// is taken out, and put in.
+    fn take_roles(&mut self) {
+        let withheld: BTreeSet<String> = self
+            .services
+            .iter()
+            .filter(|(_, one)| self.is_withheld(one))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let before = std::mem::replace(&mut self.withheld, withheld);
+        let now = &self.withheld;
+        let changed: Vec<String> = before.symmetric_difference(now).cloned().collect();
+        let wishes: Vec<_> = changed
+            .into_iter()
+            .filter(|name| self.services.get(name).is_some_and(|one| one.balancer == Balancer::Ipvs))
+            .map(|name| {
+                let table = self.pool.table(&name).filter(|_| !self.withheld.contains(&name));
+                (name, table)
+            })
+            .collect();
+        if !wishes.is_empty() {
+            self.steer(&Which::Ipvs, wishes);
+        }
+        let daemons = sync::wanted(self.sync.as_ref(), &self.services, &self.held);
+        if let Err(error) = self.syncing.want(daemons) {
+            self.trouble("sync".to_owned(), Some(format!("no thread can be had for it: {error}")));
+        }
+    }
+
+    /// Whether this node would send on what the holder has sent to it: it is one of the servers that take the service's
+    /// address themselves, and what comes for that address comes from the holder.
+    fn is_withheld(&self, service: &Service) -> bool {
+        let is_elsewhere = service.group.is_some_and(|group| !self.held.contains(&group));
+        let takes_address =
+            |server: &Arc<Server>| server.forwarding != Forwarding::Nat && is_own(server.address);
+        is_elsewhere && service.balancer == Balancer::Ipvs && service.servers.values().any(takes_address)
+    }
+
+    fn synced(&mut self, result: sync::Synced) {
+        let why = match result {
+            Ok(mended) => {
+                for what in mended {
+                    say(&format!("somebody else has changed it, and it is mended: {what}"));
+                }
+                None
+            }
+            Err(why) => Some(why),
+        };
+        self.trouble("sync".to_owned(), why);
     }
 
     fn note_trouble(&mut self, event: &Event) {
@@ -311,11 +402,13 @@ impl Director {
         if before == why {
             return;
         }
-        if let Some(daemon) = &self.daemon {
-            // Whoever does not read what he is told hears it when he connects again.
-            if daemon.try_send(Word::Trouble { about, why }).is_err() {
-                self.daemon = None;
-            }
+        self.tell(Word::Trouble { about, why });
+    }
+
+    fn tell(&mut self, word: Word) {
+        // Whoever does not read what he is told hears it when he connects again.
+        if self.daemon.as_ref().is_some_and(|daemon| daemon.try_send(word).is_err()) {
+            self.daemon = None;
         }
     }
 
@@ -422,6 +515,11 @@ impl Director {
         });
         self.trouble("memory".to_owned(), why);
     }
+}
+
+/// Whether a node has an address: then it can be sent from.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// A line for the log. What this process prints is told by the daemon.

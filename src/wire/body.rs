@@ -21,7 +21,7 @@ use bincode::enc::{Encode, Encoder, EncoderImpl};
 use bincode::error::{DecodeError, EncodeError};
 
 use crate::beat::{
-    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Subject, Unfit, VoterDigests, Wish,
+    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Shortfall, Subject, Unfit, VoterDigests, Wish,
 };
 use crate::time::Span;
 use crate::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence};
@@ -58,7 +58,8 @@ const CONFIG: Config = bincode::config::standard().with_limit::<MOST_COUNTED>();
 /// Appends the body of a beat.
 pub fn encode(beat: &Beat, bytes: &mut Vec<u8>) -> Result<(), TooMany> {
     let facts = &beat.facts;
-    let most_groups = [beat.claims.len(), beat.grants.len(), facts.unfit.len(), facts.handover.len()];
+    let of_facts = [facts.unfit.len(), facts.shortfall.len(), facts.handover.len()];
+    let most_groups = [beat.claims.len(), beat.grants.len()].into_iter().chain(of_facts);
     let groups_fit = most_groups.into_iter().all(|count| count <= limits::GROUPS);
     let marks = beat.marks.as_ref().map_or(0, |marks| marks.places.len());
     let rest_fits = facts.orders.len() <= limits::ORDERS && marks <= Marks::MOST;
@@ -77,7 +78,8 @@ pub struct TooMany;
 /// What the body of this beat will about take: enough in a healthy cluster, so that it is written without moving.
 pub(super) fn likely_bytes(beat: &Beat) -> usize {
     let facts = &beat.facts;
-    let groups = beat.claims.len() + beat.grants.len() + facts.unfit.len() + facts.handover.len();
+    let of_facts = facts.unfit.len() + facts.shortfall.len() + facts.handover.len();
+    let groups = beat.claims.len() + beat.grants.len() + of_facts;
     let marks = beat.marks.as_ref().map_or(0, |marks| marks.places.len());
     64 + (beat.heard.len() + groups + facts.orders.len()) * (HASH + 2 * NUMBER) + marks * DIGEST
 }
@@ -257,6 +259,12 @@ fn put_facts<E: Encoder>(to: &mut E, facts: &Facts) -> Result<(), EncodeError> {
             Unfit::Watchdog => put_byte(to, 3)?,
         }
     }
+    put_count(to, facts.shortfall.len())?;
+    for (group, shortfall) in &facts.shortfall {
+        put_hash(to, group.0)?;
+        put_byte(to, shortfall.least)?;
+        put_byte(to, shortfall.most)?;
+    }
     put_count(to, facts.handover.len())?;
     for (group, node) in &facts.handover {
         put_hash(to, group.0)?;
@@ -288,6 +296,12 @@ fn take_facts<D: Decoder>(from: &mut D, facts: &mut Facts) -> Result<(), DecodeE
             _ => return Err(meaningless()),
         };
         Ok((group, unfit))
+    })?;
+    take_map(from, &mut facts.shortfall, limits::GROUPS, |from| {
+        let group = GroupId(take_hash(from)?);
+        let shortfall = Shortfall { least: take_byte(from)?, most: take_byte(from)? };
+        let is_one = shortfall.least <= shortfall.most && shortfall.most <= Shortfall::WHOLE;
+        if is_one && shortfall != Shortfall::NONE { Ok((group, shortfall)) } else { Err(meaningless()) }
     })?;
     take_map(from, &mut facts.handover, limits::GROUPS, |from| {
         Ok((GroupId(take_hash(from)?), NodeId(take_hash(from)?)))

@@ -29,6 +29,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub(crate) const TESTS: &[Test] = &[
     Test::new("a_server_that_fails_in_any_way_gets_nothing_until_it_is_well", fails_in_any_way),
     Test::new("a_takeover_starts_with_a_pool_that_is_known", takes_over),
+    Test::new("a_director_that_alone_has_lost_the_servers_yields", yields),
     Test::new("a_drained_server_loses_no_request_and_stays_drained_when_the_director_dies", drains),
     Test::new("what_somebody_else_has_changed_is_mended", is_mended),
     Test::new("a_reload_takes_back_what_is_served_no_more", reloads),
@@ -44,9 +45,15 @@ enum Mood {
     Resets,
     Garbage,
     Closed,
+    /// It is well, but for whoever asks from the address of this director.
+    Shuns,
 }
 
-const MOODS: [Mood; 6] = [Mood::Well, Mood::Hangs, Mood::Wrong, Mood::Resets, Mood::Garbage, Mood::Closed];
+const MOODS: [Mood; 7] =
+    [Mood::Well, Mood::Hangs, Mood::Wrong, Mood::Resets, Mood::Garbage, Mood::Closed, Mood::Shuns];
+
+/// Of lb0.
+const SHUNNED: [&str; 2] = ["10.78.0.1", "fd00:78::1"];
 
 /// A server whose mood can be changed.
 struct RealServer {
@@ -109,6 +116,11 @@ fn listen(address: &str) -> TcpListener {
     socket.into()
 }
 
+fn is_shunned(stream: &TcpStream) -> bool {
+    // Who has gone already is nobody's.
+    stream.peer_addr().is_ok_and(|peer| SHUNNED.contains(&peer.ip().to_string().as_str()))
+}
+
 /// The connection, where it is to hang.
 fn answer(mut stream: TcpStream, name: &str, mood: Mood) -> Option<TcpStream> {
     let text = match mood {
@@ -117,7 +129,8 @@ fn answer(mut stream: TcpStream, name: &str, mood: Mood) -> Option<TcpStream> {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             return None;
         }
-        Mood::Well => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{name}\n"),
+        Mood::Shuns if is_shunned(&stream) => return None,
+        Mood::Well | Mood::Shuns => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{name}\n"),
         Mood::Wrong => "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n".to_owned(),
         Mood::Garbage => "\u{1}\u{2}\u{3} what is this?".repeat(50),
         Mood::Closed => return None,
@@ -134,7 +147,7 @@ fn answer(mut stream: TcpStream, name: &str, mood: Mood) -> Option<TcpStream> {
 struct Site {
     lab: Lab,
     program: Program,
-    _one: RealServer,
+    one: RealServer,
     two: RealServer,
 }
 
@@ -156,7 +169,7 @@ impl Site {
             plays_agents: false,
         };
         let (one, two) = (RealServer::start(&lab, "one"), RealServer::start(&lab, "two"));
-        let mut site = Self { lab, program, _one: one, two };
+        let mut site = Self { lab, program, one, two };
         for node in ["lb0", "lb1"] {
             site.lab.machine(node).unwrap().space().run(|| {
                 fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
@@ -194,6 +207,13 @@ impl Site {
         let value: Value = serde_json::from_slice(&output.stdout).ok()?;
         assert_eq!(value["version"], 1);
         Some(value["pool"].clone())
+    }
+
+    /// How much of its group's servers a node finds not well: at its best and at its worst, of late.
+    fn shortfall(&self, node: &str) -> Option<(u64, u64)> {
+        let pool = self.pool(node)?;
+        let outlook = &pool["services"][0]["shortfall"];
+        Some((outlook["least"].as_u64()?, outlook["most"].as_u64()?))
     }
 
     /// So many servers get connections of each service, in the kernels of both directors.
@@ -341,7 +361,7 @@ fn fails_in_any_way() {
             Mood::Resets => "reset",
             Mood::Garbage => "",
             Mood::Closed => "refused",
-            Mood::Well => unreachable!("it is none of them"),
+            Mood::Well | Mood::Shuns => unreachable!("it is none of them"),
         };
         assert!(why.contains(expected), "{why}");
         assert_eq!(site.shares(false, 30), (20, 10));
@@ -366,6 +386,44 @@ fn takes_over() {
         assert_eq!(site.shares(v6, 20), (20, 0), "who hangs is asked by nobody");
     }
     assert_eq!(site.rules("lb1"), before, "nothing had to be changed");
+}
+
+fn yields() {
+    let mut site = Site::start();
+    let holds = |node: &'static str| {
+        move |site: &mut Site| site.lab.machine_mut(node).unwrap().has(address(false)).unwrap()
+    };
+    let all = |site: &Site, mood| [&site.one, &site.two].iter().for_each(|server| server.be(mood));
+    // Nobody yields for what is lost to everybody, whoever finds out first.
+    for _ in 0..2 {
+        all(&site, Mood::Closed);
+        site.wait("both have taken them out", |site| site.serve(0));
+        // As long as it takes until nothing is new any more: then it would have yielded.
+        site.wait("that is all that was found for a while", |site| {
+            ["lb0", "lb1"].iter().all(|node| site.shortfall(node) == Some((100, 100)))
+        });
+        all(&site, Mood::Well);
+        site.wait("both have put them in", |site| site.serve(2));
+        site.wait("nothing was wanting for a while", |site| {
+            ["lb0", "lb1"].iter().all(|node| site.shortfall(node) == Some((0, 0)))
+        });
+    }
+    assert!(holds("lb0")(&mut site));
+    let moved = |site: &Site| {
+        let why = site.ask("lb0", &["why", "web"]);
+        String::from_utf8(why.stdout).unwrap()
+    };
+    assert!(!moved(&site).contains("of the servers not well"), "{}", moved(&site));
+    all(&site, Mood::Shuns);
+    let took = site.wait("the one that has servers holds it", holds("lb1"));
+    site.wait("the client is answered", |site| site.fetch(false).is_ok() && site.fetch(true).is_ok());
+    println!("    yielded {took} after its servers were lost to it alone");
+    let why = moved(&site);
+    assert!(why.contains("lb0 finds 100 % of the servers not well"), "{why}");
+    // It does not come back by itself: so it is configured.
+    all(&site, Mood::Well);
+    site.wait("nothing is wanting", |site| site.shortfall("lb0") == Some((0, 0)));
+    assert!(holds("lb1")(&mut site));
 }
 
 fn drains() {

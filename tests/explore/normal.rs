@@ -188,6 +188,7 @@ impl World {
             | Input::Carrier { .. }
             | Input::Targets { .. }
             | Input::Reach { .. }
+            | Input::Shortfall { .. }
             | Input::Health { .. }
             | Input::Command(_)
             | Input::Configure(_) => out.word(5),

@@ -150,6 +150,7 @@ fn config(names: &[&str], arbiters: &[&str], change: impl FnOnce(&mut Config)) -
         tracks: Vec::new(),
         respawns: Vec::new(),
         services: BTreeMap::new(),
+        sync: None,
     };
     change(&mut config);
     config

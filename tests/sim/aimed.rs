@@ -54,6 +54,7 @@ pub(crate) fn draw(mutant: Mutant, seed: u64) -> Plan {
         Mutant::KeepsBeyondMost => less_room(seed, rng),
         Mutant::WeightsIgnored => weighed(seed, rng),
         Mutant::ReturnsAtOnce => comes_back(seed, rng),
+        Mutant::YieldsUndamped => servers_die(seed, rng),
         _ => draw_class(seed, Class::Chaos, rng),
     };
     plan.ops.sort_by_key(|(at, _)| *at);
@@ -659,5 +660,15 @@ fn comes_back(seed: u64, rng: &mut Rng) -> Plan {
     let (who, after) = (node(usize::try_from(rng.below(3)).unwrap_or(0)), lease * 2 + rng.below(lease));
     plan.ops.push((lease * 2 + rng.below(lease), Op::Off { who, after, ghosts: false }));
     plan.length = lease * 12;
+    plan
+}
+
+/// Everybody loses the same servers, and each node finds out in its own time; and gets them back.
+fn servers_die(seed: u64, rng: &mut Rng) -> Plan {
+    let lease = a_lease(rng);
+    let mut plan = bench(seed, 3, lease, rng);
+    let length = 500_000 + rng.below(1_000_000);
+    plan.ops.push((lease * 3 + rng.below(lease), Op::Servers { group: WEB, percent: 100, of: None, length }));
+    plan.length = lease * 3 + 3_000_000;
     plan
 }

@@ -151,6 +151,7 @@ pub(crate) fn draw_config(shape: &Shape, rng: &mut Rng) -> Config {
         tracks: Vec::new(),
         respawns: Vec::new(),
         services: BTreeMap::new(),
+        sync: None,
     };
     for place in 0..shape.groups {
         draw_group(&mut config, shape, place, rng);

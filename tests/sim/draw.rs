@@ -391,7 +391,7 @@ fn draw_other_fault(plan: &Plan, rng: &mut Rng) -> Op {
     let length = lasting(plan, rng);
     let who = any_node(plan, rng);
     let group = usize::try_from(rng.below(6)).unwrap_or(0);
-    match rng.below(16) {
+    match rng.below(18) {
         0..5 => {
             let action = pick(rng, &[Action::Start, Action::Start, Action::Stop, Action::Monitor]);
             let end = pick(rng, &[AgentEnd::Fails, AgentEnd::TimesOut]);
@@ -401,6 +401,10 @@ fn draw_other_fault(plan: &Plan, rng: &mut Rng) -> Op {
         7 => Op::Leave { who, after: 1_000 + rng.below(plan.lease() * 2) },
         8 => Op::Flush { who },
         9 => Op::Unhealthy { who, group, length },
+        10..12 => {
+            let percent = pick(rng, &[30, 50, 70, 100]);
+            Op::Servers { group, percent, of: rng.chance(600).then_some(who), length }
+        }
         _ => draw_command(plan, who, rng),
     }
 }

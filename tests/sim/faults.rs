@@ -218,69 +218,17 @@ pub(crate) enum Op {
         node: usize,
         group: GroupId,
     },
+    /// So much of a group's servers is lost, to everybody or to one node; for so long.
+    Servers {
+        group: usize,
+        percent: u8,
+        of: Option<Who>,
+        length: u64,
+    },
     /// Somebody replays one recorded datagram.
     ReplayOne {
         to: usize,
     },
-}
-
-impl Op {
-    /// What it is counted as; `None` for an ending.
-    fn kind(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Cut { flap: 1.., .. } => "flapping paths",
-            Self::Cut { way: Way::Both, link: None, .. } => "nodes cut off",
-            Self::Cut { way: Way::Both, .. } => "links cut",
-            Self::Cut { .. } => "nodes cut off one way",
-            Self::Split { way: Way::Both, .. } => "partitions",
-            Self::Split { .. } => "one-way partitions",
-            Self::CutPair { .. } => "paths between two nodes cut",
-            Self::Noise { extra: 1.., .. } => "delay bursts",
-            Self::Noise { .. } => "loss and duplication",
-            Self::Cable { cut: false, .. } => "cables pulled",
-            Self::Cable { .. } => "cables cut behind the switch",
-            Self::LooseCable { keeps: true, .. } => "loose cables, and pings kept back",
-            Self::LooseCable { .. } => "loose cables",
-            Self::SwappedCables { .. } => "swapped cables",
-            Self::TargetDown { .. } => "ping targets down",
-            Self::ServiceSplit { .. } => "service networks split",
-            Self::EvidenceLoss { .. } => "probes lost",
-            Self::KillAt { .. } => "crashes at the worst moment",
-            Self::Kill { mid: 1.., .. } => "crashes between two effects",
-            Self::Kill { fate: MemoryFate::Kept, .. } => "daemon restarts with memory",
-            Self::Kill { fate: MemoryFate::Lost, .. } => "daemon restarts without memory",
-            Self::Kill { .. } => "daemon restarts with damaged memory",
-            Self::Off { after: 0, .. } => "machines off for long",
-            Self::Off { .. } => "reboots",
-            Self::Hang { .. } => "hung processes",
-            Self::Pause { jumps: true, .. } => "suspended machines",
-            Self::Pause { .. } => "paused machines",
-            Self::SlowCommits { .. } => "slow kernels",
-            Self::BreakWatchdog { .. } => "watchdogs that break",
-            Self::LateTimers { .. } => "late timers",
-            Self::Agent { .. } => "failing and slow agents",
-            Self::Dies { .. } => "resources that die",
-            Self::Command { .. } => "commands",
-            Self::Leave { .. } => "daemons that leave",
-            Self::Configure { .. } => "configurations loaded",
-            Self::Flush { .. } => "flushed tables",
-            Self::Replay { .. } => "replays",
-            Self::PowerOn { .. } => "new machines",
-            Self::Unhealthy { .. } => "failed health checks",
-            Self::EndRule(_)
-            | Self::Quiet
-            | Self::Plug { .. }
-            | Self::TargetUp
-            | Self::ServiceWhole
-            | Self::Continue { .. }
-            | Self::Resume { .. }
-            | Self::Fast { .. }
-            | Self::MendWatchdog { .. }
-            | Self::Punctual { .. }
-            | Self::Healthy { .. }
-            | Self::ReplayOne { .. } => return None,
-        })
-    }
 }
 
 fn bit(node: usize) -> Mask {
@@ -343,6 +291,7 @@ impl World {
             | Op::Configure { .. }
             | Op::Unhealthy { .. }
             | Op::Healthy { .. }
+            | Op::Servers { .. }
             | Op::Dies { .. }
             | Op::Agent { .. }
             | Op::Flush { .. }
@@ -557,6 +506,11 @@ impl World {
                 self.later(length, Op::Healthy { node, group });
             }
             Op::Healthy { node, group } => self.input(node, Input::Health { group, fit: true }),
+            Op::Servers { group, percent, of, length } => {
+                self.lose_servers(group, percent, of);
+                let of = of.map(|who| Who::Node(self.who(who)));
+                self.later(length, Op::Servers { group, percent: 0, of, length: 0 });
+            }
             Op::Dies { group } => self.let_die(group),
             Op::Agent { who, group, resource, action, end, length } => {
                 let node = self.who(who);
@@ -643,6 +597,7 @@ impl World {
         self.service.target_up = true;
         self.service.split = false;
         self.service.loss = 0;
+        self.mend_servers();
         for node in 0..self.machines.len() {
             self.mend(node);
         }

@@ -257,6 +257,7 @@ impl World {
     /// What a core decided in one step.
     pub(crate) fn check_effects(&mut self, node: usize, boot: Span, effects: &[Effect]) {
         self.check_leases(node, effects);
+        self.check_yields(node, effects);
         let mut sends = 0;
         for effect in effects {
             match effect {

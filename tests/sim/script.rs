@@ -550,6 +550,8 @@ impl Script {
                 command(0, Command::Maintenance { on: false, group: Some(self.group(group)?) })
             }
             ["leave", node] => Ok(Do::Op(Op::Leave { who: self.who(node)?, after: 0 })),
+            ["everybody", "loses", percent, "of", group] => self.lose(None, percent, group),
+            [node, "loses", percent, "of", group] => self.lose(Some(self.who(node)?), percent, group),
             [group, "dies"] => Ok(Do::Op(Op::Dies { group: self.place(group)? })),
             ["fail", action, "of", group, "on", node, rest @ ..] => {
                 let action = match *action {
@@ -568,6 +570,16 @@ impl Script {
             }
             other => Err(format!("`{}` can't be read", other.join(" "))),
         }
+    }
+
+    fn lose(&self, of: Option<Who>, percent: &str, group: &str) -> Read<Do> {
+        let percent = percent.strip_suffix('%').ok_or_else(|| format!("`{percent}` is no percentage"))?;
+        Ok(Do::Op(Op::Servers {
+            group: self.place(group)?,
+            percent: u8::try_from(number(percent)?).map_err(|_| "at most 100%")?,
+            of,
+            length: 0,
+        }))
     }
 
     fn read_expect(&self, words: &[&str]) -> Read<Expect> {

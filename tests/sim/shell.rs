@@ -106,6 +106,7 @@ impl World {
             | Input::Carrier { .. }
             | Input::Targets { .. }
             | Input::Reach { .. }
+            | Input::Shortfall { .. }
             | Input::Health { .. }
             | Input::LeaseGone { .. }
             | Input::Fenced { .. }

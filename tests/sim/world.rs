@@ -19,6 +19,7 @@ use crate::invariants::{Checks, Violation};
 use crate::network::Network;
 use crate::node::{Machine, MemoryFate, Recording};
 use crate::report::Stats;
+use crate::servers::Views;
 use crate::timeline::Timeline;
 
 /// What happens next.
@@ -56,6 +57,14 @@ pub(crate) enum What {
     },
     Reach {
         node: usize,
+    },
+    Servers {
+        node: usize,
+        group: GroupId,
+    },
+    Outlook {
+        node: usize,
+        group: GroupId,
     },
     Fence {
         by: usize,
@@ -165,6 +174,7 @@ pub(crate) struct World {
     pub(crate) net: Network,
     pub(crate) service: Service,
     pub(crate) checks: Checks,
+    pub(crate) views: Views,
     pub(crate) stats: Stats,
     pub(crate) timeline: Timeline,
     pub(crate) options: Options,
@@ -214,6 +224,7 @@ impl World {
             net,
             service: Service::new(),
             checks: Checks::default(),
+            views: Views::new(),
             stats: Stats::default(),
             timeline,
             options,
@@ -274,6 +285,8 @@ impl World {
             What::Answer { node, life, round, from } => self.answered(node, life, round, from),
             What::Carrier { node, interface } => self.tell_carrier(node, interface),
             What::Reach { node } => self.tell_reach(node),
+            What::Servers { node, group } => self.find_servers(node, group),
+            What::Outlook { node, group } => self.tell_servers(node, group),
             What::Fence { by, life, generation, target, off } => {
                 self.fence_done(by, life, generation, target, off);
             }

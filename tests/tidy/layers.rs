@@ -15,7 +15,7 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("net", &["config", "time", "types"]),
     ("programs", &["time"]),
     ("agents", &["cluster", "config", "programs", "time", "types"]),
-    ("director", &["config", "net", "programs", "rng", "time", "types"]),
+    ("director", &["beat", "config", "net", "programs", "rng", "time", "types"]),
     ("control", &["beat", "cluster", "config", "time", "types"]),
     (
         "daemon",

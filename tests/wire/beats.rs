@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use systole::beat::{
-    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Subject, Unfit, VoterDigests, Wish,
+    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Shortfall, Subject, Unfit, VoterDigests, Wish,
 };
 use systole::rng::Rng;
 use systole::time::Span;
@@ -138,6 +138,10 @@ fn any_facts(rng: &mut Rng, most: u64) -> Facts {
             let failed = Unfit::Failed { retry_in: Span(number(rng)) };
             let unfit = [Unfit::Carrier, Unfit::Health, Unfit::Watchdog, failed];
             (GroupId(hash(rng)), unfit[rng.below(4) as usize])
+        }),
+        shortfall: map(rng, most, |rng| {
+            let (one, other) = (rng.below(100) as u8, 1 + rng.below(100) as u8);
+            (GroupId(hash(rng)), Shortfall { least: one.min(other), most: one.max(other) })
         }),
         handover: map(rng, most, |rng| (GroupId(hash(rng)), NodeId(hash(rng)))),
         orders: map(rng, most, |rng| {

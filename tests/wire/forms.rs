@@ -33,7 +33,7 @@ fn empty() -> (Beat, Vec<u8>) {
         ..beats::healthy(1, 0, 1)
     };
     let bytes = bytes_of(&beat);
-    assert_eq!(bytes, [0; 27], "an empty map costs one byte");
+    assert_eq!(bytes, [0; 28], "an empty map costs one byte");
     (beat, bytes)
 }
 
@@ -41,6 +41,7 @@ const HEARD: usize = 19;
 const CLAIMS: usize = 20;
 const GRANTS: usize = 21;
 const REACH: usize = 22;
+const SHORTFALL: usize = 24;
 
 proptest! {
     #[test]
@@ -170,6 +171,14 @@ fn a_byte_that_means_nothing_is_refused() {
     let phase = [&bytes[..CLAIMS], &[1, 0, 0, 0, 9, 1, 6, 1], &bytes[CLAIMS + 1..]].concat();
     assert_eq!(decode(&phase), Err(Refused::Undecodable));
     assert_eq!(decode(&[&bytes[..], &[0]].concat()), Err(Refused::Trailing));
+    let shortfall = |least: u8, most: u8| {
+        decode(&[&bytes[..SHORTFALL], &[1, 0, 0, 0, 9, least, most], &bytes[SHORTFALL + 1..]].concat())
+            .map(|_| ())
+    };
+    assert_eq!((shortfall(0, 1), shortfall(100, 100)), (Ok(()), Ok(())));
+    for (least, most) in [(0, 0), (2, 1), (0, 101), (255, 255)] {
+        assert_eq!(shortfall(least, most), Err(Refused::Undecodable), "{least} to {most}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::groups::instance_names;
 use super::resources::resource_names;
-use super::{notify, respawn, safety, timing, track};
+use super::{director, notify, respawn, safety, timing, track};
 use crate::config::clusterip;
 use crate::config::director::Services;
 use crate::config::draft::{Draft, DraftCast, DraftGroup, DraftLink, DraftMonitor, DraftResource, Name};
@@ -67,6 +67,7 @@ pub(super) fn assemble(draft: &Draft, services: Services) -> Config {
         notify: draft.notify.as_ref().and_then(notify::resolve),
         tracks: draft.tracks.iter().filter_map(|one| track::resolve(draft, one)).collect(),
         respawns: draft.respawns.iter().filter_map(respawn::resolve).collect(),
+        sync: draft.sync.as_ref().map(|sync| director::sync(draft, sync)),
         services,
     };
     config.fill_in_interfaces();

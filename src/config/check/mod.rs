@@ -39,5 +39,6 @@ pub(super) fn build(mut draft: Draft, findings: &mut Findings) -> Option<Config>
     track::check(draft, findings);
     respawn::check(draft, findings);
     let services = director::check(draft, findings);
+    director::check_sync(draft, &services, findings);
     (!findings.refuse()).then(|| assemble::assemble(draft, services))
 }

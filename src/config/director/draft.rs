@@ -6,6 +6,14 @@ use crate::time::Span;
 
 use super::{Forwarding, Transport, WhenDown};
 
+/// `[sync]`.
+#[derive(Debug)]
+pub(crate) struct DraftSync {
+    pub(crate) place: Place,
+    pub(crate) interface: Name,
+    pub(crate) id: Option<Placed<u32>>,
+}
+
 /// `[service.NAME]`.
 #[derive(Debug)]
 pub(crate) struct DraftService {

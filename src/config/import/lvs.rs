@@ -10,7 +10,6 @@ use super::text::{bits, endpoint, key, name, place, quoted};
 const SAID: &[(&str, &str)] = &[
     ("rsh_command", "`systole copy` brings the configuration to the other node"),
     ("sync", "`systole copy` brings the configuration to the other node"),
-    ("syncdaemon", "connections are not synchronised yet"),
     ("tcp_timeout", "set it with `ipvsadm --set`, once for each boot"),
     ("tcpfin_timeout", "set it with `ipvsadm --set`, once for each boot"),
     ("udp_timeout", "set it with `ipvsadm --set`, once for each boot"),
@@ -75,6 +74,12 @@ pub fn lvs(text: &str) -> Imported {
             write_service(block, &global, &mut imported);
             services += 1;
         }
+    }
+    if global.is_on("syncdaemon") {
+        let interface = global.word("syncd_iface").unwrap_or("eth0");
+        let id = Some(global.number("syncd_id", 0)).filter(|id| *id > 0);
+        let id = id.map(|id| format!("id = {id}\n")).unwrap_or_default();
+        imported.toml.push_str(&format!("\n[sync]\ninterface = {}\n{id}", quoted(interface)));
     }
     if services == 0 {
         imported.leave(1, "there is no active `virtual NAME { … }` in it: is this an lvs.cf?");

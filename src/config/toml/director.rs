@@ -2,8 +2,8 @@
 
 use super::known;
 use super::table::{Table, Value};
-use crate::config::diagnostic::Findings;
-use crate::config::director::draft::{DraftCheck, DraftKeys, DraftServer, DraftService};
+use crate::config::diagnostic::{Diagnostic, Findings};
+use crate::config::director::draft::{DraftCheck, DraftKeys, DraftServer, DraftService, DraftSync};
 use crate::config::director::{Forwarding, Transport, WhenDown};
 use crate::config::draft::{Name, Placed};
 use crate::config::limits;
@@ -14,6 +14,19 @@ const FORWARDINGS: &[(&str, Forwarding)] =
 pub(super) fn read(top: &Table<'_>, findings: &mut Findings) -> Vec<DraftService> {
     let tables = top.named_tables("service", known::SERVICE, findings);
     tables.into_iter().map(|(name, table)| service(name, &table, findings)).collect()
+}
+
+pub(super) fn sync(top: &Table<'_>, findings: &mut Findings) -> Option<DraftSync> {
+    let table = top.table("sync", known::SYNC, findings)?;
+    if table.value("interface").is_none() {
+        findings.push(
+            Diagnostic::mistake(table.place, "[sync] names no interface")
+                .label("over which one?")
+                .help("add interface = \"eth1\": one that leads to the other directors, and to nobody else"),
+        );
+    }
+    let id = table.whole("id", 1..=u32::from(u8::MAX), findings);
+    Some(DraftSync { place: table.place, interface: table.text("interface", findings)?, id })
 }
 
 fn service(name: Name, table: &Table<'_>, findings: &mut Findings) -> DraftService {

@@ -17,6 +17,7 @@ pub(super) const TOP: &[&str] = &[
     "respawn",
     "group",
     "service",
+    "sync",
 ];
 /// `[cluster]`
 pub(super) const CLUSTER: &[&str] = &["name", "keys"];
@@ -32,6 +33,8 @@ pub(super) const TIEBREAK: &[&str] = &["method", "ping"];
 pub(super) const LEASE: &[&str] = &["enforce"];
 /// `[watchdog]`
 pub(super) const WATCHDOG: &[&str] = &["device", "timeout"];
+/// `[sync]`
+pub(super) const SYNC: &[&str] = &["interface", "id"];
 /// `[fence.NAME]`
 pub(super) const FENCE: &[&str] = &["agent", "params", "nodes", "delay"];
 /// `[voters]`
@@ -141,6 +144,7 @@ pub(super) fn home(key: &str) -> Option<&'static str> {
         (GROUP, "in [group.NAME]"),
         (RESOURCE, "in [[group.NAME.resource]]"),
         (SERVICE, "in [service.NAME]"),
+        (SYNC, "in [sync]"),
         (SERVER, "in [service.NAME.server.NAME]"),
         (CHECK, "in [service.NAME.check]"),
         (MONITOR, "in a resource's `monitor = { … }`"),

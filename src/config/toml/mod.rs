@@ -62,6 +62,7 @@ pub(super) fn read(file: usize, text: &str, findings: &mut Findings) -> Option<D
     draft.tracks = track::read(&top, findings);
     draft.respawns = respawn::read(&top, findings);
     draft.services = director::read(&top, findings);
+    draft.sync = director::sync(&top, findings);
     if let Some(lines) = top.raw_text("haresources", findings) {
         short::read(text, lines, &mut draft, findings);
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::beat::Shortfall;
 use crate::config::At;
 use crate::time::Span;
 
@@ -27,6 +28,10 @@ pub struct ServiceView {
     pub has_enough: bool,
     /// Whether somebody else answers instead.
     pub is_sorry: bool,
+    /// How much of its group's servers is found not well, in hundredths of the worst of its services: of late, at best and
+    /// at worst. Nothing: no group serves it.
+    #[serde(default)]
+    pub shortfall: Option<Shortfall>,
     /// What the balancer complains of.
     pub trouble: Option<String>,
     /// In the order of their names.
@@ -110,6 +115,7 @@ impl Pool {
             balancer: pooled.service.balancer.word(),
             has_enough: pooled.has_enough,
             is_sorry: !pooled.has_enough && pooled.service.sorry.is_some(),
+            shortfall: self.outlook_of(pooled).map(|outlook| outlook.shortfall(now)),
             trouble: None,
             servers: pooled.servers.iter().map(server).collect(),
         }

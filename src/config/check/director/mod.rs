@@ -10,14 +10,14 @@ use std::sync::Arc;
 use super::names;
 use super::resources::addresses;
 use crate::config::diagnostic::{Diagnostic, Findings, Place};
-use crate::config::director::draft::DraftService;
+use crate::config::director::draft::{DraftService, DraftSync};
 use crate::config::director::{
-    At, Balancer, Persistence, Scheduler, Server, Service, Services, Transport, WhenDown,
+    At, Balancer, ConnectionSync, Persistence, Scheduler, Server, Service, Services, Transport, WhenDown,
 };
 use crate::config::draft::{Draft, Name};
 use crate::config::{limits, nearest, values};
 use crate::time::Span;
-use crate::types::GroupId;
+use crate::types::{GroupId, hash_name};
 
 use server::Front;
 
@@ -465,4 +465,35 @@ fn quorum(one: &DraftService, servers: &BTreeMap<String, Arc<Server>>, findings:
         );
     }
     quorum
+}
+
+/// Datagrams of the connections of IPVS, over an interface that may be.
+pub(super) fn check_sync(draft: &Draft, services: &Services, findings: &mut Findings) {
+    let Some(sync) = &draft.sync else { return };
+    if let Some(why) = values::interface_fault(&sync.interface.value) {
+        findings.push(
+            Diagnostic::mistake(
+                sync.interface.place,
+                format!("\"{}\" is no interface", sync.interface.value),
+            )
+            .label(why)
+            .help("write one that leads to the other directors, and to nobody else: interface = \"eth1\""),
+        );
+    }
+    let mut balancers = services.values().map(|service| &service.balancer);
+    if !findings.refuse() && balancers.all(|balancer| *balancer != Balancer::Ipvs) {
+        findings.push(
+            Diagnostic::warning(sync.place, "[sync] has nothing to tell")
+                .label("no service has the balancer ipvs")
+                .help("IPVS alone tells its connections to the other directors; take the table out"),
+        );
+    }
+}
+
+/// Its number is the cluster's own, unless the file says otherwise: two clusters on one network do not mix.
+pub(super) fn sync(draft: &Draft, sync: &DraftSync) -> ConnectionSync {
+    let name = draft.cluster.as_ref().map_or("", |name| name.value.as_str());
+    let own = || hash_name(name) % u32::from(u8::MAX) + 1;
+    let id = sync.id.as_ref().map_or_else(own, |id| id.value);
+    ConnectionSync { interface: sync.interface.value.clone(), id: u8::try_from(id).unwrap_or(u8::MAX) }
 }
