@@ -5,8 +5,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use systole::config::import::{Imported, ldirectord, lvs};
+use systole::config::import::{Imported, keepalived, ldirectord, lvs};
 use systole::config::parse_toml;
 
 /// What an ldirectord.cf does not say, because Heartbeat's files do.
@@ -55,16 +56,107 @@ fn a_cluster_of_piranha_becomes_ours() {
 }
 
 #[test]
+fn virtual_servers_of_keepalived_become_ours() {
+    try_all(".keepalived.conf", keepalived, AROUND);
+}
+
+#[test]
 fn whatever_the_text_is_nothing_panics_and_something_is_said() {
     for entry in fs::read_dir(folder()).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
         for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
             for part in [&text[..end], &text[end..]] {
-                let _ = (ldirectord(part), lvs(part));
+                let _ = (ldirectord(part), lvs(part), keepalived(part));
             }
         }
     }
     for nothing in ["", "\n\n", "}}}}", "virtual = ", "virtual {", "\u{0}=\u{1}"] {
         assert!(!ldirectord(nothing).left.is_empty() && !lvs(nothing).left.is_empty(), "{nothing:?}");
+    }
+}
+
+/// Words that stand where others belong.
+const NASTY: [&str; 18] = [
+    "",
+    "0",
+    "1",
+    "-1",
+    "99999999999999999999",
+    "0.0000001",
+    "100000",
+    "65536",
+    "a\u{1}b",
+    "\u{e9}",
+    "224.0.0.1",
+    "::",
+    "2001:db8::7",
+    "192.0.2.7",
+    "\"a b\"",
+    "\"\"",
+    "{",
+    "}",
+];
+
+#[test]
+fn whatever_keepalived_is_told_what_comes_of_it_is_a_configuration() {
+    let text = fs::read_to_string(folder().join("site.keepalived.conf")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let try_one = |changed: &str, what: &str| {
+        let Imported { toml, .. } = keepalived(changed);
+        let loaded = parse_toml("imported", &format!("{AROUND}{toml}"));
+        loaded.unwrap_or_else(|report| panic!("{what}\n{report}\n{toml}")).config.services.len()
+    };
+    let mut found = 0;
+    for (number, line) in lines.iter().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        for place in 0..words.len() {
+            for nasty in NASTY {
+                let mut words = words.clone();
+                words[place] = nasty;
+                let line = words.join(" ");
+                let mut changed = lines.clone();
+                changed[number] = &line;
+                found += try_one(&changed.join("\n"), &format!("{}: {line}", number + 1));
+            }
+        }
+        try_one(&lines[number..].join("\n"), "its end");
+        try_one(&lines[..number].join("\n"), "its beginning");
+    }
+    assert!(found > 10_000, "{found}");
+}
+
+fn import(file: &Path) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_systole")).arg("import").arg(file).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_command_knows_each_file_by_what_is_in_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let nameless = scratch.path().join("file");
+    for name in ["talk.ldirectord.cf", "tutorial.lvs.cf", "site.keepalived.conf"] {
+        let file = folder().join(name);
+        fs::copy(&file, &nameless).unwrap();
+        let (code, toml, left) = import(&nameless);
+        assert_eq!(code, 1, "{left}");
+        assert_eq!(toml, fs::read_to_string(file.with_extension("toml")).unwrap());
+        let expected = fs::read_to_string(file.with_extension("left")).unwrap();
+        for line in expected.lines() {
+            assert!(left.contains(&format!("{}:{line}\n", nameless.display())), "{line}\n{left}");
+        }
+    }
+    for (text, code, said) in [
+        (&b""[..], 2, "is no keepalived.conf, ldirectord.cf or lvs.cf"),
+        (b"\x7fELF\xff\xfe\0", 2, "is no text"),
+        (b"virtual_server 192.0.2.1 80 {\n protocol TCP\n", 1, "file:1: this bracket is never closed"),
+        (b"global_defs {\n}\n}\n", 1, "file:3: a bracket is closed that was never opened"),
+        (b"vrrp_instance a {\n}\n", 1, "file:1: there is no `virtual_server"),
+        (b"virtual_server 192.0.2.1 80 {\n\0\n}", 1, "file:2: "),
+        (b"virtual_server 192.0.2.1 80 {\nreal_server 192.0.2.2 80 {\n}\nprotocol TCP\n}\n", 0, ""),
+    ] {
+        fs::write(&nameless, text).unwrap();
+        let (found, _, left) = import(&nameless);
+        assert!(found == code && left.contains(said), "{text:?}: {found}\n{left}");
     }
 }

@@ -1,10 +1,12 @@
 //! Configurations of other programs become a `systole.toml`, as far as that goes: what could not be carried over is said
 //! line by line. Nothing is guessed: what is written here is checked as if a person had written it.
 
+mod keepalived;
 mod ldirectord;
 mod lvs;
 mod text;
 
+pub use keepalived::keepalived;
 pub use ldirectord::ldirectord;
 pub use lvs::lvs;
 
