@@ -24,9 +24,9 @@ pub struct Memory {
     /// Where the kernel's balancer may have services of ours.
     #[serde(default)]
     places: BTreeSet<At>,
-    /// Those that still end what they have, and since when. Whoever is not here has ended it.
+    /// Those that still end what they have, and since when, by service and server. Whoever is not here has ended it.
     #[serde(skip)]
-    draining: BTreeMap<(String, String), Span>,
+    draining: BTreeMap<String, BTreeMap<String, Span>>,
 }
 
 impl Memory {
@@ -47,7 +47,6 @@ impl Memory {
 
     /// `None`: as if nothing had been ordered.
     pub(super) fn set(&mut self, service: &str, server: &str, order: Option<Order>, now: Span) {
-        let key = (service.to_owned(), server.to_owned());
         let had = self.get(service, server);
         let orders = self.orders.entry(service.to_owned()).or_default();
         match order {
@@ -60,25 +59,38 @@ impl Memory {
         match (order, had) {
             // To order it again gives nobody more time.
             (Some(Order::Drain), Some(Order::Drain)) => {}
-            (Some(Order::Drain), Some(Order::Weight(_)) | None) => drop(self.draining.insert(key, now)),
-            (Some(Order::Weight(_)) | None, _) => drop(self.draining.remove(&key)),
+            (Some(Order::Drain), Some(Order::Weight(_)) | None) => {
+                self.draining.entry(service.to_owned()).or_default().insert(server.to_owned(), now);
+            }
+            (Some(Order::Weight(_)) | None, _) => {
+                self.end_drains(service, |name, _| name != server);
+            }
         }
     }
 
     pub(super) fn is_draining(&self, service: &str, server: &str) -> bool {
-        self.draining.contains_key(&(service.to_owned(), server.to_owned()))
+        self.draining.get(service).is_some_and(|servers| servers.contains_key(server))
+    }
+
+    /// Those that do not stay have ended what they had; tells whether there were any.
+    fn end_drains(&mut self, service: &str, stays: impl Fn(&str, Span) -> bool) -> bool {
+        let Some(servers) = self.draining.get_mut(service) else { return false };
+        let before = servers.len();
+        servers.retain(|server, since| stays(server, *since));
+        let left = servers.len();
+        if left == 0 {
+            self.draining.remove(service);
+        }
+        left != before
     }
 
     /// Forgets those whose time is over, and tells whether there were any.
     pub(super) fn ends_of_drain(&mut self, service: &str, drain: Span, now: Span) -> bool {
-        let before = self.draining.len();
-        self.draining.retain(|(of, _), since| of != service || *since + drain > now);
-        self.draining.len() != before
+        self.end_drains(service, |_, since| since + drain > now)
     }
 
     pub(super) fn next_end_of_drain(&self, service: &str, drain: Span) -> Option<Span> {
-        let since =
-            self.draining.iter().filter(|((of, _), _)| of == service).map(|(_, since)| *since).min()?;
-        Some(since + drain)
+        let since = self.draining.get(service)?.values().min()?;
+        Some(*since + drain)
     }
 }
