@@ -7,6 +7,7 @@ mod expression;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -76,8 +77,9 @@ const APPEND: u16 = 0x800;
 /// A message is an attribute short of 64 KiB, and an answer that names what failed repeats it in a buffer of as much.
 const ELEMENTS_A_MESSAGE: usize = 1_000;
 
-/// A thousand addresses in five sets, deleted and added; the kernel's usual limit is an eighth of it.
-const SEND_BUFFER: usize = 4 << 20;
+/// As many services and servers as a configuration may have, each server a rule of some 400 bytes; the kernel takes twice
+/// as much as this, and nothing of it is used before it is sent.
+const SEND_BUFFER: usize = 16 << 20;
 
 /// Which packets a table sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -524,6 +526,21 @@ impl Nftables {
         self.list(family, GET_RULE, None, |body| [(text(body, NAME), pick(body, &[RULE_EXPRESSIONS]))])
     }
 
+    /// The rules of our table in their order, or those of one chain: the chain's name, and a number that tells one rule's
+    /// expressions from another's.
+    pub fn digests(&mut self, family: Family, chain: Option<&str>) -> io::Result<Vec<(String, u64)>> {
+        self.list(family, GET_RULE, chain, |body| {
+            let name = text(body, NAME);
+            // A kernel may not know how to list one chain only.
+            let is_meant = chain.is_none_or(|chain| chain == name);
+            is_meant.then(|| {
+                let mut hasher = DefaultHasher::new();
+                attribute(body, RULE_EXPRESSIONS).hash(&mut hasher);
+                (name, hasher.finish())
+            })
+        })
+    }
+
     /// The names of the sets of our table, and the bytes of what they are.
     pub fn sets(&mut self, family: Family) -> io::Result<BTreeSet<(String, Vec<u8>)>> {
         let sets = self.list(family, GET_SET, None, |body| {
@@ -553,17 +570,18 @@ impl Nftables {
         self.list(family, GET_ELEMENT, Some(set), |body| each_element(body, read))
     }
 
-    /// What is of this kind in our table. That there is no such table or set is no error: then there is nothing in it.
+    /// What is of this kind in our table, or in this set or chain of it. That there is none is no error: then there is
+    /// nothing in it.
     fn list<T, I: IntoIterator<Item = T>>(
         &mut self,
         family: Family,
         kind: u16,
-        set: Option<&str>,
+        of: Option<&str>,
         read: impl Fn(&[u8]) -> I,
     ) -> io::Result<Vec<T>> {
         let asked = message(kind, 0, family).text(TABLE, &self.table);
-        let asked = match set {
-            Some(set) => asked.text(NAME, set),
+        let asked = match of {
+            Some(of) => asked.text(NAME, of),
             None => asked,
         };
         let table = &self.table;

@@ -12,6 +12,7 @@ mod haproxy_faults;
 mod load;
 mod pool;
 mod program;
+mod rules;
 mod site;
 mod world;
 
@@ -28,6 +29,7 @@ const TESTS: &[&[Test]] = &[
     load::TESTS,
     program::TESTS,
     haproxy_faults::WITHOUT_HAPROXY,
+    rules::TESTS,
     pool::TESTS,
     haproxy::TESTS,
     haproxy_faults::TESTS,

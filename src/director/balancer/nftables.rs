@@ -5,9 +5,13 @@
 //! rest goes on to the next. What is established is the connection tracking's business and comes by no more: a server
 //! without a weight loses nothing.
 //!
+//! The chain of a service is written anew when its servers are wanted otherwise, and the one that knows all services when
+//! one comes, moves or goes: what is not wanted otherwise is not touched. All that is written at once is one transaction.
+//!
 //! It never touches another table, and marks nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::IpAddr;
 
@@ -47,13 +51,47 @@ struct Rules {
     parts: Vec<Part>,
 }
 
+impl Rules {
+    fn family(&self) -> Family {
+        family_of(self.at.0)
+    }
+
+    /// Where the chain is.
+    fn place(&self, name: &str) -> Place {
+        (self.family(), chain_of(name))
+    }
+}
+
+/// A chain.
+type Place = (Family, String);
+
+/// What the kernel says of each chain, as a number: thousands of rules are kept in little room so.
+type Told = BTreeMap<Place, u64>;
+
+/// What is to be written.
+#[derive(Debug, Default)]
+struct Differences<'a> {
+    /// The chains of these services.
+    services: Vec<(&'a str, &'a Rules)>,
+    /// What leads to them.
+    frames: BTreeSet<Family>,
+    /// Chains that nobody wants.
+    gone: Vec<Place>,
+}
+
+impl Differences<'_> {
+    fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.frames.is_empty() && self.gone.is_empty()
+    }
+}
+
 /// The kernel's rules.
 pub struct Own {
     kernel: Nftables,
     /// As it was made last; `None`: not by this life.
     made: Option<BTreeMap<String, Rules>>,
     /// What the kernel said of it then.
-    told: Vec<(String, Vec<u8>)>,
+    told: Told,
 }
 
 impl Own {
@@ -64,15 +102,27 @@ impl Own {
                 "nftables cannot be had: {error}; it takes CAP_NET_ADMIN and a kernel that has it"
             ))
         })?;
-        Ok(Self { kernel, made: None, told: Vec::new() })
+        Ok(Self { kernel, made: None, told: Told::new() })
     }
 
-    fn read(&mut self) -> Result<Vec<(String, Vec<u8>)>, BalancerError> {
-        let mut all = Vec::new();
+    fn read(&mut self) -> Result<Told, BalancerError> {
+        let mut all = Told::new();
         for family in FAMILIES {
-            all.extend(self.kernel.rules(family).map_err(unreadable)?);
+            for (chain, what) in self.kernel.chains(family).map_err(unreadable)? {
+                all.insert((family, chain), both(0, what));
+            }
+            for (chain, rule) in self.kernel.digests(family, None).map_err(unreadable)? {
+                let told = all.entry((family, chain)).or_default();
+                *told = both(*told, rule);
+            }
         }
         Ok(all)
+    }
+
+    /// One chain, to which only rules lead.
+    fn read_chain(&mut self, place: &Place) -> Result<u64, BalancerError> {
+        let rules = self.kernel.digests(place.0, Some(&place.1)).map_err(unreadable)?;
+        Ok(rules.into_iter().fold(both(0, Vec::<u8>::new()), |told, (_, rule)| both(told, rule)))
     }
 
     fn commit(&mut self, batch: Batch) -> Result<(), BalancerError> {
@@ -81,33 +131,80 @@ impl Own {
         })
     }
 
-    fn make(&mut self, wanted: BTreeMap<String, Rules>) -> Result<(), BalancerError> {
+    /// What differs between what is there and what is wanted.
+    fn differences<'a>(&self, present: &'a Told, wanted: &'a BTreeMap<String, Rules>) -> Differences<'a> {
+        let none = BTreeMap::new();
+        let made = self.made.as_ref().unwrap_or(&none);
+        let is_as_made =
+            |place: &Place| present.contains_key(place) && present.get(place) == self.told.get(place);
+        let differs = |(name, rules): &(&String, &Rules)| {
+            made.get(*name) != Some(*rules) || !is_as_made(&rules.place(name))
+        };
+        let services = wanted.iter().filter(differs).map(|(name, rules)| (name.as_str(), rules)).collect();
+        let mut frames = BTreeSet::new();
+        let mut kept: BTreeSet<Place> = wanted.iter().map(|(name, rules)| rules.place(name)).collect();
+        for family in FAMILIES {
+            let framing = HOOKS.map(|(name, _)| name).into_iter().chain([DISPATCH]);
+            let framing: Vec<Place> = framing.map(|name| (family, name.to_owned())).collect();
+            if !framing.iter().all(is_as_made) || !places(made, family).eq(places(wanted, family)) {
+                frames.insert(family);
+            }
+            kept.extend(framing);
+        }
+        let gone = present.keys().filter(|place| !kept.contains(place)).cloned().collect();
+        Differences { services, frames, gone }
+    }
+
+    /// Writes it over what is there; or the whole tables anew, with whatever anybody has added to them.
+    fn write(
+        &mut self,
+        differences: &Differences<'_>,
+        wanted: &BTreeMap<String, Rules>,
+        anew: bool,
+    ) -> Result<(), BalancerError> {
         let mut batch = self.kernel.batch();
         for family in FAMILIES {
             batch.table(family);
-            // The whole table is written anew: whatever anybody added is gone.
-            batch.delete_table(family);
-            if wanted.is_empty() {
-                continue;
-            }
-            batch.table(family);
-            batch.side_chain(family, DISPATCH);
-            for (name, number) in HOOKS {
-                batch.chain(
-                    family,
-                    name,
-                    Hook { number, priority: PRIORITY, device: None, translates: true },
-                );
-                batch.rule(family, name, &[Expression::Jump(DISPATCH)]);
+            if anew {
+                batch.delete_table(family);
+                batch.table(family);
             }
         }
-        for (name, rules) in &wanted {
+        for (name, rules) in &differences.services {
             fill(&mut batch, name, rules);
-            dispatch(&mut batch, name, rules);
         }
-        self.commit(batch)?;
+        for family in &differences.frames {
+            frame(&mut batch, *family, wanted);
+        }
+        for (family, chain) in &differences.gone {
+            batch.delete_chain(*family, chain);
+        }
+        self.commit(batch)
+    }
+
+    /// Nobody is served any more.
+    fn clear(&mut self) -> Result<(), BalancerError> {
+        let mut batch = self.kernel.batch();
+        for family in FAMILIES {
+            batch.table(family);
+            batch.delete_table(family);
+        }
+        self.commit(batch)
+    }
+
+    /// Makes it what is wanted, by the least changes.
+    fn make(&mut self, present: &Told, wanted: &BTreeMap<String, Rules>) -> Result<(), BalancerError> {
+        let differences = self.differences(present, wanted);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        if self.write(&differences, wanted, false).is_err() {
+            // Somebody has put there what cannot be written over, or what hangs on what is to go.
+            let all = wanted.iter().map(|(name, rules)| (name.as_str(), rules)).collect();
+            let all = Differences { services: all, frames: FAMILIES.into(), gone: Vec::new() };
+            self.write(&all, wanted, true)?;
+        }
         self.told = self.read()?;
-        self.made = Some(wanted);
         Ok(())
     }
 }
@@ -121,39 +218,57 @@ impl Balance for Own {
         if self.made.is_some() && present != self.told {
             mended.push(format!("the rules of table {TABLE} were not as they were made"));
         }
-        if self.made.as_ref() != Some(&rules) || present != self.told {
-            self.make(rules)?;
+        if !rules.is_empty() {
+            self.make(&present, &rules)?;
+        } else if self.made.as_ref() != Some(&rules) || present != self.told {
+            self.clear()?;
+            self.told = self.read()?;
         }
+        self.made = Some(rules);
         Ok(mended)
     }
 
     fn change(&mut self, name: &str, wanted: &Table) -> Result<(), BalancerError> {
-        let chain = chain_of(name);
-        let old = self.made.as_ref().and_then(|made| made.get(name)).cloned();
         let Some(new) = rules(wanted) else { return Ok(()) };
-        if old.as_ref() == Some(&new) {
-            return Ok(());
+        let mut made = self.made.take().unwrap_or_default();
+        let place = new.place(name);
+        let old = made.insert(name.to_owned(), new.clone());
+        if old.as_ref() != Some(&new) {
+            let mut differences = Differences { services: vec![(name, &new)], ..Differences::default() };
+            let moved = old.is_none_or(|old| {
+                let left = Some(old.place(name)).filter(|left| *left != place);
+                differences.frames.extend(left.iter().map(|(family, _)| *family));
+                differences.gone.extend(left);
+                old.at != new.at
+            });
+            differences.frames.extend(moved.then_some(place.0));
+            self.write(&differences, &made, false)?;
+            // What else was changed meanwhile is found when all of it is compared.
+            if moved {
+                self.told = self.read()?;
+            } else {
+                let now = self.read_chain(&place)?;
+                self.told.insert(place, now);
+            }
         }
-        if old.is_none_or(|old| old.at != new.at) {
-            let mut all = self.made.clone().unwrap_or_default();
-            all.insert(name.to_owned(), new);
-            return self.make(all);
-        }
-        let mut batch = self.kernel.batch();
-        fill(&mut batch, name, &new);
-        self.commit(batch)?;
-        let family = family_of(new.at.0);
-        let now = self.kernel.rules(family).map_err(unreadable)?;
-        // What else was changed meanwhile is found when all of it is compared.
-        self.told.retain(|(one, _)| *one != chain);
-        let of_chain: Vec<_> = now.into_iter().filter(|(one, _)| *one == chain).collect();
-        self.told.extend(of_chain);
-        self.told.sort();
-        if let Some(made) = &mut self.made {
-            made.insert(name.to_owned(), new);
-        }
+        self.made = Some(made);
         Ok(())
     }
+}
+
+/// A number for what came before and what follows.
+fn both(before: u64, next: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (before, next).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The services of a family, and where they are.
+fn places(
+    rules: &BTreeMap<String, Rules>,
+    family: Family,
+) -> impl Iterator<Item = (&String, (IpAddr, u16, u8))> {
+    rules.iter().filter(move |(_, rules)| rules.family() == family).map(|(name, rules)| (name, rules.at))
 }
 
 fn unreadable(error: io::Error) -> BalancerError {
@@ -195,8 +310,7 @@ fn greatest_common_divisor(one: u32, other: u32) -> u32 {
 }
 
 /// The way from the chain of all services to that of one.
-fn dispatch(batch: &mut Batch, name: &str, rules: &Rules) {
-    let (address, port, carried) = rules.at;
+fn dispatch(batch: &mut Batch, name: &str, (address, port, carried): (IpAddr, u16, u8)) {
     let (bytes, offset) = match address {
         IpAddr::V4(address) => (address.octets().to_vec(), 16),
         IpAddr::V6(address) => (address.octets().to_vec(), 24),
@@ -217,9 +331,21 @@ fn dispatch(batch: &mut Batch, name: &str, rules: &Rules) {
     );
 }
 
+/// What leads to the services of a family, whatever was there.
+fn frame(batch: &mut Batch, family: Family, wanted: &BTreeMap<String, Rules>) {
+    batch.side_chain(family, DISPATCH);
+    for (name, number) in HOOKS {
+        batch.chain(family, name, Hook { number, priority: PRIORITY, device: None, translates: true });
+        batch.rule(family, name, &[Expression::Jump(DISPATCH)]);
+    }
+    for (name, at) in places(wanted, family) {
+        dispatch(batch, name, at);
+    }
+}
+
 /// The chain of a service, whatever was in it.
 fn fill(batch: &mut Batch, name: &str, rules: &Rules) {
-    let (family, chain) = (family_of(rules.at.0), chain_of(name));
+    let (family, chain) = rules.place(name);
     batch.side_chain(family, &chain);
     let total: u64 = rules.parts.iter().map(|(_, _, weight)| u64::from(*weight)).sum();
     let modulus = |left: u64| u32::try_from(left).unwrap_or(u32::MAX);
