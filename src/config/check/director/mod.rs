@@ -5,6 +5,7 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names;
@@ -51,23 +52,56 @@ pub(super) fn check(draft: &Draft, findings: &mut Findings) -> Services {
     let drafts = &draft.services;
     check_count(draft, findings);
     let owners = owners(draft);
-    let mut seen: BTreeMap<At, Place> = BTreeMap::new();
+    let (mut addresses, mut backends) = (BTreeMap::new(), BTreeMap::new());
     let mut services = Services::new();
     for one in drafts {
         names::check_name("service", &one.name, findings);
         let Some((at, place)) = at(one, findings) else { continue };
-        if let Some(first) = seen.insert(at, place) {
-            findings.push(
-                Diagnostic::mistake(place, "two services have the same address, port and protocol")
-                    .label("the second")
-                    .also(first, "the first")
-                    .help("give one of them another port, or put all servers into one"),
-            );
-        }
+        check_address(one, (at, place), &mut addresses, findings);
         let Some(service) = service(draft, &owners, one, (at, place), findings) else { continue };
+        if let Balancer::Haproxy { socket, backend } = &service.balancer {
+            check_backend(one, (socket, backend), &mut backends, findings);
+        }
         services.insert(one.name.value.clone(), Arc::new(service));
     }
     services
+}
+
+/// What clients send to belongs to one service. HAProxy divides by more than that: several of its backends may be behind
+/// one address.
+fn check_address(
+    one: &DraftService,
+    (at, place): (At, Place),
+    seen: &mut BTreeMap<At, (Place, bool)>,
+    findings: &mut Findings,
+) {
+    let is_haproxy = one.balancer.as_ref().is_some_and(|balancer| balancer.value == "haproxy");
+    let (first, others) = *seen.entry(at).or_insert((place, is_haproxy));
+    if first != place && !(is_haproxy && others) {
+        findings.push(
+            Diagnostic::mistake(place, "two services have the same address, port and protocol")
+                .label("the second")
+                .also(first, "the first")
+                .help("give one of them another port, or put all servers into one"),
+        );
+    }
+}
+
+fn check_backend(
+    one: &DraftService,
+    (socket, backend): (&Path, &str),
+    seen: &mut BTreeMap<(PathBuf, String), Place>,
+    findings: &mut Findings,
+) {
+    let place = one.backend.as_ref().unwrap_or(&one.name).place;
+    if let Some(first) = seen.insert((socket.to_owned(), backend.to_owned()), place) {
+        findings.push(
+            Diagnostic::mistake(place, format!("two services have the backend {backend} of one HAProxy"))
+                .label("the second")
+                .also(first, "the first")
+                .help("give each of them a backend of its own, or put all servers into one"),
+        );
+    }
 }
 
 fn check_count(draft: &Draft, findings: &mut Findings) {
