@@ -12,6 +12,7 @@ mod haproxy_faults;
 mod load;
 mod pool;
 mod program;
+mod proxied;
 mod rules;
 mod site;
 mod world;
@@ -33,10 +34,17 @@ const TESTS: &[&[Test]] = &[
     pool::TESTS,
     haproxy::TESTS,
     haproxy_faults::TESTS,
+    proxied::TESTS,
     daemons::TESTS,
 ];
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, name] = &arguments[..]
+        && first == proxied::SERVE
+    {
+        proxied::serve(name);
+    }
     let tests = || TESTS.iter().copied().flatten();
     match lab::become_root() {
         Ok(true) => println!("as an ordinary user"),
@@ -46,8 +54,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     }
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for Test { name, run, needs } in tests() {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {

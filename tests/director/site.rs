@@ -123,27 +123,12 @@ impl Haproxy {
     }
 
     fn ask(&self, command: &str) -> Option<String> {
-        let mut stream = UnixStream::connect(self.socket()).ok()?;
-        stream.write_all(format!("{command}\n").as_bytes()).ok()?;
-        let mut said = String::new();
-        stream.read_to_string(&mut said).ok()?;
-        Some(said)
+        ask(&self.socket(), command)
     }
 
     /// Of each server of a backend: its address, port, administrative state and weight.
     pub(crate) fn servers(&self, backend: &str) -> BTreeMap<String, String> {
-        let said = self.say(&format!("show servers state {backend}"));
-        let rows = said.lines().skip(2).map(|line| line.split(' ').collect::<Vec<_>>());
-        rows.filter(|row| row.len() > 18)
-            .map(|row| {
-                let state = match row[6].parse::<u32>().unwrap() & 9 {
-                    0 => "ready",
-                    8 => "drain",
-                    _ => "maint",
-                };
-                (row[3].to_owned(), format!("{}:{} {state} {}", row[4], row[18], row[7]))
-            })
-            .collect()
+        servers(&self.socket(), backend).expect("it answers")
     }
 }
 
@@ -151,6 +136,39 @@ impl Drop for Haproxy {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// What HAProxy says at this socket; `None`: it says nothing.
+fn ask(socket: &Path, command: &str) -> Option<String> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.write_all(format!("{command}\n").as_bytes()).ok()?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).ok()?;
+    Some(said)
+}
+
+/// Of each server of a backend: its address, port, administrative state and weight. `None`: there is no HAProxy.
+pub(crate) fn servers(socket: &Path, backend: &str) -> Option<BTreeMap<String, String>> {
+    let said = ask(socket, &format!("show servers state {backend}"))?;
+    let rows = said.lines().skip(2).map(|line| line.split(' ').collect::<Vec<_>>());
+    let state = |row: Vec<&str>| {
+        let state = match row[6].parse::<u32>().unwrap() & 9 {
+            0 => "ready",
+            8 => "drain",
+            _ => "maint",
+        };
+        (row[3].to_owned(), format!("{}:{} {state} {}", row[4], row[18], row[7]))
+    };
+    Some(rows.filter(|row| row.len() > 18).map(state).collect())
+}
+
+/// How often HAProxy has sent a request to another server, because it could not connect to the first.
+pub(crate) fn redispatched(socket: &Path, backend: &str) -> u64 {
+    let said = ask(socket, "show stat").unwrap();
+    let mut rows = said.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let column = rows.next().unwrap().iter().position(|name| *name == "wredis").unwrap();
+    let row = rows.find(|row| row[0] == backend && row[1] == "BACKEND").unwrap();
+    row[column].parse().unwrap()
 }
 
 /// A web server that answers with its name: at once, or slowly where it is asked for something below `/slow`.
@@ -180,7 +198,7 @@ impl Web {
 }
 
 /// Requests of one connection, one after the other, until it ends.
-fn serve(stream: &TcpStream, name: &str, asked: &AtomicUsize) {
+pub(crate) fn serve(stream: &TcpStream, name: &str, asked: &AtomicUsize) {
     stream.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(stream);
     while let Some((path, _)) = read_head(&mut reader) {
