@@ -1,5 +1,5 @@
-//! The pair with HAProxy of the director's page, as it stands there: two nodes of which each runs HAProxy and steers its own,
-//! a witness, six web servers of which each is a process, and a client that asks the address.
+//! The pair with HAProxy of the director's page, as it stands there: two nodes of which each runs HAProxy and steers its
+//! own, a witness, six web servers of which each is a process, and a client that asks the address.
 
 use std::collections::BTreeMap;
 use std::fs;

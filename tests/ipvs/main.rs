@@ -1,5 +1,5 @@
-//! IPVS against the kernel: tables beside what `ipvsadm` reads of them, real connections through them, and how long that
-//! takes.
+//! IPVS against the kernel: tables beside what `ipvsadm` reads of them, real connections through them, how long that takes,
+//! and whole directors in the lab.
 //!
 //!   cargo test --test ipvs -- [NAME...]     those whose names contain one of these
 //!
@@ -10,7 +10,9 @@
 
 mod figures;
 mod peer;
+mod process;
 mod seen;
+mod site;
 mod tables;
 mod traffic;
 mod want;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
         peer::serve(name);
     }
     let wanted: Vec<&str> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
-    let all = [tables::TESTS, traffic::TESTS, figures::TESTS].concat();
+    let all = [tables::TESTS, traffic::TESTS, figures::TESTS, process::TESTS].concat();
     let chosen: Vec<Test> = all
         .into_iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted)))
