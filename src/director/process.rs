@@ -372,7 +372,7 @@ impl Director {
                 }
                 None
             }
-            Err(why) => Some(why),
+            Err(error) => Some(error.to_string()),
         };
         self.trouble("sync".to_owned(), why);
     }

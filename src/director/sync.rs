@@ -12,8 +12,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::{Balancer, ConnectionSync, Services};
-use crate::net::ipvs::{Ipvs, SyncDaemon, SyncPath, SyncRole};
+use crate::net::ipvs::{SyncDaemon, SyncPath, SyncRole};
 use crate::types::GroupId;
+
+use super::balancer::BalancerError;
+use super::balancer::ipvs::{Ipvs, does};
 
 /// Between two looks at what runs.
 const LOOK: Duration = Duration::from_secs(10);
@@ -39,7 +42,7 @@ pub fn wanted(
 }
 
 /// What came of it: what somebody else had changed, or why it is not as it should be.
-pub type Synced = Result<Vec<String>, String>;
+pub type Synced = Result<Vec<String>, BalancerError>;
 
 /// The thread, while there is anything to do.
 #[derive(Debug)]
@@ -97,42 +100,24 @@ fn keep(mut wanted: Vec<SyncDaemon>, inbox: &Receiver<Vec<SyncDaemon>>, reports:
 
 /// Stops what shall not run, and starts what does not. What was settled before, and is otherwise now, somebody else has
 /// changed.
-fn settle(wanted: &[SyncDaemon], was_settled: bool) -> Synced {
-    let mut kernel = Ipvs::open().map_err(|error| error.to_string())?;
-    let running = kernel.daemons().map_err(|error| format!("what runs cannot be read: {error}"))?;
-    let is_same = |one: &SyncDaemon, other: &SyncDaemon| {
-        (one.role, &one.interface, one.id) == (other.role, &other.interface, other.id)
-    };
-    let is_among = |one: &SyncDaemon, all: &[SyncDaemon]| all.iter().any(|other| is_same(one, other));
+fn settle(wanted: &[SyncDaemon], was_settled: bool) -> Result<Vec<String>, BalancerError> {
+    let mut kernel = Ipvs::open(BTreeSet::new())?;
+    let running = kernel.sync_daemons()?;
     let mut mended = Vec::new();
-    for daemon in running.iter().filter(|daemon| !is_among(daemon, wanted)) {
-        kernel
-            .stop(daemon.role)
-            .map_err(|error| format!("{}: it cannot be stopped: {error}", said(daemon)))?;
-        mended.push(format!("{} ran", said(daemon)));
+    for role in [SyncRole::Sends, SyncRole::Receives] {
+        let of_role = |all: &[SyncDaemon]| all.iter().find(|daemon| daemon.role == role).cloned();
+        let place = |daemon: &SyncDaemon| (daemon.interface.clone(), daemon.id);
+        let wanted = of_role(wanted);
+        if of_role(&running).as_ref().map(place) == wanted.as_ref().map(place) {
+            continue;
+        }
+        match wanted {
+            Some(daemon) => kernel.sync(role, &daemon.interface, daemon.id)?,
+            None => kernel.stop_sync(role)?,
+        }
+        mended.push(format!("the kernel's daemon that {}", does(role)));
     }
-    for daemon in wanted.iter().filter(|daemon| !is_among(daemon, &running)) {
-        kernel.start(daemon).map_err(|error| {
-            let help = match error.raw_os_error() {
-                Some(libc::ENODEV) => "there is no such interface: look at `ip link`",
-                _ => "look at `dmesg` for what the kernel says of it",
-            };
-            format!("{}: it cannot be started: {error}; {help}", said(daemon))
-        })?;
-        mended.push(format!("{} did not run", said(daemon)));
-    }
-    if !was_settled {
-        mended.clear();
-    }
-    Ok(mended)
-}
-
-fn said(daemon: &SyncDaemon) -> String {
-    let what = match daemon.role {
-        SyncRole::Sends => "tells its connections",
-        SyncRole::Receives => "learns the other's connections",
-    };
-    format!("the kernel's daemon that {what} over {}, number {}", daemon.interface, daemon.id)
+    Ok(if was_settled { mended } else { Vec::new() })
 }
 
 #[cfg(test)]

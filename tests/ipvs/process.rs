@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use systole::lab::clock;
-use systole::net::ipvs::{Ipvs, SyncDaemon, SyncPath, SyncRole};
+use systole::net::ipvs::{Ipvs, SyncRole};
 use systole::time::Span;
 
 use crate::Test;
@@ -89,7 +89,11 @@ fn open_all(site: &Site) -> Vec<Named> {
 
 /// The director dies through which they go. Says whether each went on, and waits so long for each.
 fn fail_over(site: &mut Site, mut open: Vec<Named>, patience: fn(&str) -> Span) -> Vec<(String, bool)> {
-    tell_connections(site);
+    let daemon = |role| vec![(role, "eth1".to_owned(), 7)];
+    let (sends, receives) = (daemon(SyncRole::Sends), daemon(SyncRole::Receives));
+    site.wait("the holder tells its connections, and the other learns them", |site| {
+        roles(site) == [sends.clone(), receives.clone()]
+    });
     site.wait("the other director knows them", |site| {
         for (_, connection) in open.iter_mut().filter(|(name, _)| name.ends_with(CLIENT)) {
             assert!(connection.lives());
@@ -104,6 +108,8 @@ fn fail_over(site: &mut Site, mut open: Vec<Named>, patience: fn(&str) -> Span) 
     let took = site.wait("the other director has the addresses", |site| site.holds("lb1"));
     let moved = clock::now();
     println!("  the addresses moved after {took}");
+    let changed = site.wait("it tells its connections now", |site| roles(site)[1] == sends);
+    println!("  it tells its own {changed} later");
     let went_on = open.into_iter().map(|(name, mut connection)| {
         let well = match name.ends_with(CLIENT) {
             true => connection.lives_within(patience(&name)),
@@ -115,13 +121,13 @@ fn fail_over(site: &mut Site, mut open: Vec<Named>, patience: fn(&str) -> Span) 
     went_on.collect()
 }
 
-/// Who holds the addresses tells the other one of connections.
-fn tell_connections(site: &Site) {
-    for (node, role) in DIRECTORS.into_iter().zip([SyncRole::Sends, SyncRole::Receives]) {
-        let interface = "eth1".to_owned();
-        let daemon = SyncDaemon { role, interface, id: 7, path: SyncPath::default() };
-        site.within(node, move || Ipvs::open().unwrap().start(&daemon).unwrap());
-    }
+/// What the kernel's daemons of each director do.
+fn roles(site: &Site) -> Vec<Vec<(SyncRole, String, u8)>> {
+    let read = || {
+        let all = Ipvs::open().unwrap().daemons().unwrap();
+        all.into_iter().map(|daemon| (daemon.role, daemon.interface, daemon.id)).collect()
+    };
+    DIRECTORS.map(|node| site.within(node, read)).into()
 }
 
 /// The client's ports of the connections that are open as this kernel knows it.

@@ -169,6 +169,7 @@ fn text(check: &str) -> String {
          params = { address = [\"10.78.0.100/24\", \"10.78.0.101/24\"], interface = \"eth1\" }\n\
          [[group.web.resource]]\nagent = \"vip\"\nparams = { address = \"10.77.0.100/24\", interface = \"eth0\" }\n",
     );
+    text.push_str("[sync]\ninterface = \"eth1\"\nid = 7\n");
     for (name, at, forwarding) in [("translated", TRANSLATED, "nat"), ("direct", DIRECT, "direct")] {
         text.push_str(&format!(
             "[service.{name}]\naddress = \"{at}\"\nscheduler = \"wrr\"\nforwarding = \"{forwarding}\"\ncheck = {check}\n\

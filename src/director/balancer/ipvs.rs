@@ -16,6 +16,8 @@ mod sync;
 mod tests;
 mod words;
 
+pub use sync::does;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 

@@ -44,7 +44,8 @@ impl Ipvs {
     }
 }
 
-fn does(role: SyncRole) -> &'static str {
+/// What a daemon of this role does.
+pub fn does(role: SyncRole) -> &'static str {
     match role {
         SyncRole::Sends => "sends connections",
         SyncRole::Receives => "receives connections",
