@@ -70,6 +70,10 @@ fn whatever_the_text_is_nothing_panics_and_something_is_said() {
             }
         }
     }
+    for deep in ["virtual a {\n", "virtual_server a {\n"].map(|line| line.repeat(300_000)) {
+        let left = [lvs(&deep), keepalived(&deep)].map(|imported| imported.left.len());
+        assert!(left.iter().all(|count| (1..100).contains(count)), "{left:?}");
+    }
     for nothing in ["", "\n\n", "}}}}", "virtual = ", "virtual {", "\u{0}=\u{1}"] {
         assert!(!ldirectord(nothing).left.is_empty() && !lvs(nothing).left.is_empty(), "{nothing:?}");
     }

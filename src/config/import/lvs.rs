@@ -20,6 +20,9 @@ const SAID: &[(&str, &str)] = &[
     ("heartbeat_port", "beats have a port of their own in [link.NAME]"),
 ];
 
+/// Blocks within blocks: a server in its service is the second.
+const DEPTH: usize = 16;
+
 /// Directives of one block, each with its line.
 type Words<'t> = BTreeMap<&'t str, (usize, &'t str)>;
 
@@ -108,6 +111,10 @@ fn read<'t>(text: &'t str, imported: &mut Imported) -> Block<'t> {
                 }
             }
         } else if let Some(head) = trimmed.strip_suffix('{') {
+            if open.len() > DEPTH {
+                imported.leave(line, "blocks within blocks: nothing is read from here on");
+                break;
+            }
             let (kind, name) = head.trim().split_once(char::is_whitespace).unwrap_or((head.trim(), ""));
             open.push(Block { kind, name: name.trim(), line, ..Block::default() });
         } else if let (Some((word, value)), Some(block)) = (trimmed.split_once('='), open.last_mut()) {
