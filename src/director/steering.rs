@@ -20,6 +20,9 @@ use super::table::{Table, Tables};
 /// Between two looks at what is there.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// So many changes at once are made one by one: of our own rules each is a transaction, for which the kernel looks at all.
+const FEW: usize = 64;
+
 /// A balancer that failed is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -152,8 +155,9 @@ impl Helm {
                 None => is_less |= self.wanted.remove(&name).is_some(),
             }
         }
+        let is_one_by_one = !is_less && changed.len() <= FEW;
         let balancer = match self.balancer.take() {
-            Some(mut balancer) if !is_less => {
+            Some(mut balancer) if is_one_by_one => {
                 for name in changed.keys() {
                     if let Some(table) = self.wanted.get(name) {
                         balancer.change(name, table)?;
@@ -169,5 +173,55 @@ impl Helm {
         let mended = balancer.settle(&self.wanted)?;
         self.balancer = Some(balancer);
         Ok(mended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::config::parse_toml;
+
+    /// Says what it was told.
+    #[derive(Clone, Default)]
+    struct Listens(Arc<Mutex<Vec<String>>>);
+
+    impl Balance for Listens {
+        fn settle(&mut self, wanted: &Tables) -> Result<Vec<String>, BalancerError> {
+            self.0.lock().unwrap().push(format!("all {}", wanted.len()));
+            Ok(Vec::new())
+        }
+
+        fn change(&mut self, name: &str, _: &Table) -> Result<(), BalancerError> {
+            self.0.lock().unwrap().push(name.to_owned());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn few_changes_are_made_one_by_one_and_many_at_once() {
+        let text = "[cluster]\n[node.a]\n[node.b]\n[link.x]\ninterface = \"x\"\nbroadcast = true\n\
+                    [[group.web.resource]]\nagent = \"vip\"\nargs = [\"192.0.2.1/24/x\"]\n\
+                    [service.web]\naddress = \"192.0.2.1:80\"\nservers = [\"10.0.0.1:80\"]\n";
+        let service = parse_toml("x", text).unwrap().config.services["web"].clone();
+        let table = Table { service, entries: BTreeMap::new() };
+        let wishes = |count: usize| -> Vec<Wish> {
+            (0..count).map(|number| (format!("s{number:02}"), Some(table.clone()))).collect()
+        };
+        let listens = Listens::default();
+        let balancer: Box<dyn Balance> = Box::new(listens.clone());
+        let (wanted, earlier) = (Tables::new(), BTreeSet::new());
+        let mut helm = Helm { which: Which::Ipvs, wanted, earlier, balancer: Some(balancer) };
+        let told = || std::mem::take(&mut *listens.0.lock().unwrap());
+        let all = format!("all {}", FEW + 1);
+        helm.fulfil(wishes(FEW + 1)).unwrap();
+        assert_eq!(told(), [all.as_str()], "they are new");
+        helm.fulfil(wishes(2)).unwrap();
+        assert_eq!(told(), ["s00", "s01"]);
+        helm.fulfil(wishes(FEW + 1)).unwrap();
+        assert_eq!(told(), [all.as_str()], "they are many");
+        helm.fulfil(vec![("s00".to_owned(), None)]).unwrap();
+        assert_eq!(told(), [format!("all {FEW}")], "one is gone");
     }
 }
