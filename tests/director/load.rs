@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use socket2::{Domain, Socket, Type};
 use systole::config::{CheckKind, Expect};
 use systole::director::check::Verdict;
 use systole::director::check::perform::{Means, Prepared, perform};
@@ -21,9 +22,13 @@ pub(crate) const TESTS: &[Test] = &[Test::new("ten_thousand_checks_leave_no_port
 const CHECKS: usize = 10_000;
 const AT_ONCE: usize = 100;
 
-/// Answers one connection after the other.
+/// Answers one connection after the other. Whoever only connects does not wait for it: all of them have room in its queue,
+/// as whoever finds it full is dropped, and tries again a second later.
 fn web() -> SocketAddr {
-    let listener = TcpListener::bind((HERE, 0)).unwrap();
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::new(HERE, 0).into()).unwrap();
+    listener.listen(i32::try_from(CHECKS).unwrap()).unwrap();
+    let listener = TcpListener::from(listener);
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0; 1024];
@@ -36,7 +41,16 @@ fn web() -> SocketAddr {
     address
 }
 
+/// The kernel's limit on queues of connections. An ordinary user may not raise it: then fewer have room.
+fn make_room() {
+    let limit = "/proc/sys/net/core/somaxconn";
+    if fs::write(limit, CHECKS.to_string()).is_err() {
+        println!("  {limit} cannot be raised: some checks may have to try again");
+    }
+}
+
 fn many() {
+    make_room();
     for (name, kind) in [
         ("tcp", CheckKind::Tcp),
         ("http", http(Expect::default())),
