@@ -53,7 +53,7 @@ pub(crate) fn checks(options: &Options) {
     );
     println!(
         "| who | what | checks/s | interval, ms: p50 / p99 / most | beyond the promise, ms: p50 / p99 / most | CPU, % of \
-         one | CPU, us a check | processes | memory, MB: all / most of the first |"
+         one | CPU, us a check | processes | memory, MB: all / most of one |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for kind in [Kind::Tcp, Kind::Http] {

@@ -108,13 +108,20 @@ pub(crate) fn service(number: usize) -> Ipv4Addr {
     Ipv4Addr::from(0xac1f_0101 + u32::try_from(number).unwrap())
 }
 
+/// With process numbers of its own: when the first ends, however that comes about, all that it has started ends with it.
+fn alone(program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--"]).arg(program);
+    command
+}
+
 fn keepalived(folder: &Path, program: &Path, text: &str) -> Command {
     let (config, library) = (folder.join("keepalived.conf"), folder.join("stand_in.so"));
     fs::write(&config, text).unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/director/stand_in.c");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(source).status();
     assert!(built.unwrap().success());
-    let mut command = Command::new(program);
+    let mut command = alone(program);
     command.args(["--check", "--dont-fork", "--log-console", "--use-file"]).arg(&config);
     command.arg("--pid").arg(folder.join("keepalived.pid"));
     command.arg("--checkers_pid").arg(folder.join("checkers.pid")).env("LD_PRELOAD", &library);
@@ -164,7 +171,7 @@ fn ldirectord(folder: &Path, program: &Path, text: &str) -> Command {
     let versions = fs::read_dir(&machine).into_iter().flatten();
     modules.extend(versions.map(|entry| entry.unwrap().path()));
     modules.push(machine);
-    let mut command = Command::new("perl");
+    let mut command = alone(Path::new("perl"));
     command.arg(script).arg(config).arg("start").env("PERL5LIB", std::env::join_paths(modules).unwrap());
     command
 }

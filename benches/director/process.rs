@@ -11,7 +11,7 @@ pub(crate) struct Used {
     pub(crate) nanoseconds: u64,
     /// The memory that is shared is counted by halves, thirds and so on.
     pub(crate) proportional_kb: u64,
-    /// The most that the first of them has ever had.
+    /// The most that one of them has ever had.
     pub(crate) most_kb: u64,
 }
 
@@ -62,9 +62,9 @@ pub(crate) fn used(first: u32) -> Used {
         used.nanoseconds += ticks * (1_000_000_000 / TICKS_A_SECOND);
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         used.proportional_kb += field(&rollup, "Pss:");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        used.most_kb = used.most_kb.max(field(&status, "VmHWM:"));
     }
-    let status = fs::read_to_string(format!("/proc/{first}/status")).unwrap_or_default();
-    used.most_kb = field(&status, "VmHWM:");
     used
 }
 
