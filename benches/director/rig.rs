@@ -110,7 +110,9 @@ impl Director {
 
     /// As the daemon does it. How long the line is, in bytes.
     pub(crate) fn serve(&mut self, services: &Services) -> usize {
-        let mut line = serde_json::to_string(&Ask::Serve { services: services.clone(), sync: None }).unwrap();
+        let mut line =
+            serde_json::to_string(&Ask::Serve { services: services.clone(), sync: None, held: None })
+                .unwrap();
         line.push('\n');
         self.tells.write_all(line.as_bytes()).unwrap();
         line.len()

@@ -1,6 +1,6 @@
 //! What a status command shows: a snapshot of the core, for people and programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,11 @@ pub struct ResourceView {
 }
 
 impl Core {
+    /// The groups that this node has won, and whose lease it has not lost.
+    pub fn held(&self) -> BTreeSet<GroupId> {
+        self.groups.iter().filter(|(_, tenure)| tenure.holds()).map(|(group, _)| *group).collect()
+    }
+
     /// What this node knows and does, as of the newest step.
     pub fn view(&self) -> View {
         View {

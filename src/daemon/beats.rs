@@ -139,6 +139,8 @@ pub(super) struct Beats {
     storing: usize,
     late: Lateness,
     renewals: Renewals,
+    /// The groups that are held here, as it was told last.
+    held: Option<BTreeSet<GroupId>>,
     /// What the links do to beats.
     watched: Watched,
     lease_by: LeaseBy,
@@ -177,6 +179,7 @@ impl Beats {
             storing: 0,
             late: Lateness::default(),
             renewals: Renewals::default(),
+            held: None,
             watched: Watched::default(),
             lease_by: beginning.lease_by,
             troubles: BTreeMap::new(),
@@ -468,6 +471,7 @@ impl Beats {
 
     /// One after the other: what follows may rest on what comes before.
     fn carry_out(&mut self, effects: Effects) {
+        let mut holds_others = self.held.is_none();
         for effect in urgent_first(effects) {
             match effect {
                 Effect::Remember(memory) => self.remember(memory),
@@ -480,6 +484,7 @@ impl Beats {
                     self.send_held_back();
                 }
                 Effect::RaiseLease { group, until } => {
+                    holds_others = true;
                     self.renewals.raised(group, until);
                     self.order(Order::Raise { group, until });
                     self.probes.held(group);
@@ -490,6 +495,7 @@ impl Beats {
                     }
                 }
                 Effect::DropLease { group } => {
+                    holds_others = true;
                     self.renewals.dropped(group);
                     self.order(Order::Drop { group });
                     self.awaited = self.ordered;
@@ -521,10 +527,19 @@ impl Beats {
                 }
             }
         }
-        if let Some(held) = self.renewals.news() {
-            self.to_desk.keep(Said::Held(held));
+        if holds_others {
+            self.tell_held();
         }
         self.flush();
+    }
+
+    /// What is held here now, if it is not what was told last.
+    fn tell_held(&mut self) {
+        let held = Some(self.core.held());
+        if self.held != held {
+            self.to_desk.keep(Said::Held(held.clone().unwrap_or_default()));
+            self.held = held;
+        }
     }
 
     fn feed(&mut self, meal: Meal) {

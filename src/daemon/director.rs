@@ -40,14 +40,14 @@ pub(super) enum FromDirector {
 /// What is to be served, for whoever connects.
 pub(super) struct Director {
     config: Sender<Arc<Config>>,
-    held: Sender<BTreeSet<GroupId>>,
+    held: Sender<Option<BTreeSet<GroupId>>>,
 }
 
 impl Director {
     /// Begins. Nobody is sought for as long as there is nothing to be served.
     pub(super) fn new(run_dir: &Path, config: Arc<Config>, node: NodeId, to_desk: Mailbox<Said>) -> Self {
         let (config, configured) = watch::channel(config);
-        let (held, holds) = watch::channel(BTreeSet::new());
+        let (held, holds) = watch::channel(None);
         let path = run_dir.join(SOCKET_NAME);
         let way = Way { path, node, to_desk, configured, holds, found: BTreeMap::new() };
         tokio::spawn(way.run());
@@ -61,7 +61,7 @@ impl Director {
 
     /// From now on these groups are held here.
     pub(super) fn hold(&self, groups: &BTreeSet<GroupId>) {
-        self.held.send_replace(groups.clone());
+        self.held.send_replace(Some(groups.clone()));
     }
 }
 
@@ -90,7 +90,8 @@ struct Way {
     node: NodeId,
     to_desk: Mailbox<Said>,
     configured: Receiver<Arc<Config>>,
-    holds: Receiver<BTreeSet<GroupId>>,
+    /// `None`: it is not known yet.
+    holds: Receiver<Option<BTreeSet<GroupId>>>,
     /// How servers were found, as it was told last.
     found: BTreeMap<GroupId, Shortfall>,
 }
@@ -133,20 +134,24 @@ impl Way {
         let mut words = BufReader::new(read).lines();
         let mut abouts = Vec::new();
         self.configured.mark_changed();
-        self.holds.mark_changed();
         let ended = loop {
-            // A select tries its branches in no order, and what is held has a meaning only for what is served.
             let told = tokio::select! {
-                biased;
                 changed = self.configured.changed() => match changed {
                     Ok(()) => {
                         let config = self.configured.borrow_and_update().clone();
-                        Some(Ask::Serve { services: config.services.clone(), sync: config.sync.clone() })
+                        // Of groups that have servers no more nothing is to be found.
+                        let found: Vec<_> = self.found.iter().map(|(group, one)| (*group, *one)).collect();
+                        self.find(&found);
+                        Some(Ask::Serve {
+                            services: config.services.clone(),
+                            sync: config.sync.clone(),
+                            held: self.holds.borrow_and_update().clone(),
+                        })
                     }
                     Err(_) => break Ok(()),
                 },
                 changed = self.holds.changed() => match changed {
-                    Ok(()) => Some(Ask::Hold { groups: self.holds.borrow_and_update().clone() }),
+                    Ok(()) => self.holds.borrow_and_update().clone().map(|groups| Ask::Hold { groups }),
                     Err(_) => break Ok(()),
                 },
                 word = words.next_line() => match word {

@@ -5,7 +5,7 @@
 //! So a renewal waits while the element has enough left, also after the next beat. What is enough is for the daemon that
 //! is started after this one has died: half of a lease, and half a second where three quarters of the lease are as much.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::config::Timing;
 use crate::time::Span;
@@ -13,11 +13,7 @@ use crate::types::GroupId;
 
 /// The ends of the leases that are held.
 #[derive(Debug, Default)]
-pub(super) struct Renewals {
-    ends: BTreeMap<GroupId, End>,
-    /// Others are held than when it was asked last.
-    is_news: bool,
-}
+pub(super) struct Renewals(BTreeMap<GroupId, End>);
 
 #[derive(Clone, Copy, Debug)]
 struct End {
@@ -38,17 +34,17 @@ fn left(timing: &Timing) -> Span {
 impl Renewals {
     /// The kernel is told of a new lease.
     pub(super) fn raised(&mut self, group: GroupId, until: Span) {
-        self.is_news |= self.ends.insert(group, End { told: until, latest: until }).is_none();
+        self.0.insert(group, End { told: until, latest: until });
     }
 
     /// The kernel is told that it is over.
     pub(super) fn dropped(&mut self, group: GroupId) {
-        self.is_news |= self.ends.remove(&group).is_some();
+        self.0.remove(&group);
     }
 
     /// A lease lasts longer than before; whether the kernel has to be told at once.
     pub(super) fn renewed(&mut self, group: GroupId, until: Span, now: Span, timing: &Timing) -> bool {
-        let Some(end) = self.ends.get_mut(&group) else {
+        let Some(end) = self.0.get_mut(&group) else {
             // It stood before this daemon came.
             self.raised(group, until);
             return true;
@@ -61,21 +57,16 @@ impl Renewals {
         tells
     }
 
-    /// What is held, if it is not the same as when it was asked last.
-    pub(super) fn news(&mut self) -> Option<BTreeSet<GroupId>> {
-        std::mem::take(&mut self.is_news).then(|| self.ends.keys().copied().collect())
-    }
-
     /// When the next renewal that waits is due, should nothing renew it once more.
     pub(super) fn next_due(&self, timing: &Timing) -> Span {
-        let waiting = self.ends.values().filter(|end| end.latest > end.told);
+        let waiting = self.0.values().filter(|end| end.latest > end.told);
         waiting.map(|end| end.told - left(timing)).min().unwrap_or(Span(u64::MAX))
     }
 
     /// The renewals that wait no longer.
     pub(super) fn take_due(&mut self, now: Span, timing: &Timing) -> Vec<(GroupId, Span)> {
         let due =
-            self.ends.iter_mut().filter(|(_, end)| end.latest > end.told && end.told <= now + left(timing));
+            self.0.iter_mut().filter(|(_, end)| end.latest > end.told && end.told <= now + left(timing));
         due.map(|(group, end)| {
             end.told = end.latest;
             (*group, end.latest)

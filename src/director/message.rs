@@ -26,6 +26,8 @@ pub enum Ask {
         services: Services,
         /// Whether and how directors tell each other their connections.
         sync: Option<ConnectionSync>,
+        /// The groups that are held here; `None`: the daemon has just begun, and does not know yet.
+        held: Option<BTreeSet<GroupId>>,
     },
     /// By the daemon: these groups are held here from now on.
     Hold {

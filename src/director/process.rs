@@ -73,7 +73,7 @@ pub async fn run(run_dir: &Path, state_dir: &Path, seed: u64) -> Result<(), Fail
         services: Services::new(),
         sync: None,
         syncing: Syncing::new(syncs),
-        held: BTreeSet::new(),
+        held: None,
         withheld: BTreeSet::new(),
         outlook: Vec::new(),
         troubles: BTreeMap::new(),
@@ -186,8 +186,8 @@ struct Director {
     steering: Steering,
     sync: Option<ConnectionSync>,
     syncing: Syncing,
-    /// The groups that are held on this node.
-    held: BTreeSet<GroupId>,
+    /// The groups that are held on this node; `None`: no daemon has said so.
+    held: Option<BTreeSet<GroupId>>,
     /// Services that are not in the kernel, because another node holds them and this one is a server of theirs.
     withheld: BTreeSet<String>,
     /// How servers look from here, as the daemon was told last.
@@ -207,7 +207,7 @@ impl Director {
     fn hear(&mut self, ask: Ask, reply: Sender<Word>) {
         let now = clock::now();
         let word = match ask {
-            Ask::Serve { services, sync } => {
+            Ask::Serve { services, sync, held } => {
                 for (about, why) in &self.troubles {
                     let word = Word::Trouble { about: about.clone(), why: Some(why.clone()) };
                     let _ = reply.try_send(word);
@@ -215,11 +215,12 @@ impl Director {
                 self.daemon = Some(reply);
                 self.outlook = Vec::new();
                 self.sync = sync;
+                self.held = held.or(self.held.take());
                 self.serve(services, now);
                 return;
             }
             Ask::Hold { groups } => {
-                self.held = groups;
+                self.held = Some(groups);
                 self.take_roles();
                 return;
             }
@@ -329,12 +330,10 @@ impl Director {
     /// Who holds something tells his connections, and who does not learns them. What must not stand beside the holder's
     /// is taken out, and put in.
     fn take_roles(&mut self) {
-        let withheld: BTreeSet<String> = self
-            .services
-            .iter()
-            .filter(|(_, one)| self.is_withheld(one))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let Some(held) = &self.held else { return };
+        let all = self.services.iter().filter(|(_, service)| is_withheld(service, held));
+        let withheld: BTreeSet<String> = all.map(|(name, _)| name.clone()).collect();
+        let daemons = sync::wanted(self.sync.as_ref(), &self.services, held);
         let before = std::mem::replace(&mut self.withheld, withheld);
         let now = &self.withheld;
         let changed: Vec<String> = before.symmetric_difference(now).cloned().collect();
@@ -349,19 +348,9 @@ impl Director {
         if !wishes.is_empty() {
             self.steer(&Which::Ipvs, wishes);
         }
-        let daemons = sync::wanted(self.sync.as_ref(), &self.services, &self.held);
         if let Err(error) = self.syncing.want(daemons) {
             self.trouble("sync".to_owned(), Some(format!("no thread can be had for it: {error}")));
         }
-    }
-
-    /// Whether this node would send on what the holder has sent to it: it is one of the servers that take the service's
-    /// address themselves, and what comes for that address comes from the holder.
-    fn is_withheld(&self, service: &Service) -> bool {
-        let is_elsewhere = service.group.is_some_and(|group| !self.held.contains(&group));
-        let takes_address =
-            |server: &Arc<Server>| server.forwarding != Forwarding::Nat && is_own(server.address);
-        is_elsewhere && service.balancer == Balancer::Ipvs && service.servers.values().any(takes_address)
     }
 
     fn synced(&mut self, result: sync::Synced) {
@@ -515,6 +504,14 @@ impl Director {
         });
         self.trouble("memory".to_owned(), why);
     }
+}
+
+/// Whether this node would send on what the holder has sent to it: it is one of the servers that take the service's address
+/// themselves, and what comes for that address comes from the holder.
+fn is_withheld(service: &Service, held: &BTreeSet<GroupId>) -> bool {
+    let is_elsewhere = service.group.is_some_and(|group| !held.contains(&group));
+    let takes_address = |server: &Arc<Server>| server.forwarding != Forwarding::Nat && is_own(server.address);
+    is_elsewhere && service.balancer == Balancer::Ipvs && service.servers.values().any(takes_address)
 }
 
 /// Whether a node has an address: then it can be sent from.

@@ -419,7 +419,9 @@ fn yields() {
     site.wait("the client is answered", |site| site.fetch(false).is_ok() && site.fetch(true).is_ok());
     println!("    yielded {took} after its servers were lost to it alone");
     let why = moved(&site);
-    assert!(why.contains("lb0 finds 100 % of the servers not well"), "{why}");
+    // Who weighs two of three may be found out first, and that is enough.
+    let said = ["66", "100"].map(|percent| format!("lb0 finds {percent} % of the servers not well"));
+    assert!(said.iter().any(|said| why.contains(said)), "{why}");
     // It does not come back by itself: so it is configured.
     all(&site, Mood::Well);
     site.wait("nothing is wanting", |site| site.shortfall("lb0") == Some((0, 0)));

@@ -8,7 +8,7 @@ use crate::config::diagnostic::{Diagnostic, Findings, Place};
 use crate::config::director::draft::{DraftCheck, DraftKeys};
 use crate::config::director::{Certificate, Check, CheckKind, DnsRecord, Expect, Page, StatusRange, Tls};
 use crate::config::draft::Name;
-use crate::config::{limits, nearest, values};
+use crate::config::{limits, nearest, pattern_fault, values};
 use crate::time::Span;
 
 /// Often enough that a server that fails is gone before most clients have given up, and no load.
@@ -326,11 +326,11 @@ fn status(keys: &DraftKeys, findings: &mut Findings) -> Vec<StatusRange> {
 
 fn expect(keys: &DraftKeys, findings: &mut Findings) -> Expect {
     if let Some(pattern) = &keys.pattern
-        && let Err(why) = regex_lite::Regex::new(&pattern.value)
+        && let Some(why) = pattern_fault(&pattern.value)
     {
         findings.push(
             Diagnostic::mistake(pattern.place, "`pattern` is no regular expression")
-                .label(why.to_string())
+                .label(why)
                 .help("a backslash is written twice in a text in quotes, or once in one in 'single quotes'"),
         );
     }
