@@ -329,7 +329,7 @@ fn expect(keys: &DraftKeys, findings: &mut Findings) -> Expect {
         && let Some(why) = pattern_fault(&pattern.value)
     {
         findings.push(
-            Diagnostic::mistake(pattern.place, "`pattern` is no regular expression")
+            Diagnostic::mistake(pattern.place, "`pattern` cannot be used")
                 .label(why)
                 .help("a backslash is written twice in a text in quotes, or once in one in 'single quotes'"),
         );
