@@ -187,7 +187,7 @@ impl Facts {
 }
 
 /// How much of the servers behind a group a node finds not well, in hundredths of what the worst of its services has: at
-/// least and at most, in a while just past that is as long as it takes everybody to find out.
+/// least and at most, in a while just past that is as long as it takes to find a server down and up again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shortfall {
     /// At its best.

@@ -473,8 +473,10 @@ impl Pool {
         let mut windows: BTreeMap<GroupId, Span> = BTreeMap::new();
         for service in self.services.values().map(|pooled| &pooled.service) {
             let checks = service.servers.values().flat_map(|server| &server.checks);
-            let longest =
-                checks.map(|check| check.every * check.rise.max(check.fall).into() + check.timeout).max();
+            // Who finds a server down that others never did finds it up again in this time at the latest.
+            let down_and_up =
+                |check: &Arc<Check>| check.every * (check.rise + check.fall).into() + check.timeout * 2;
+            let longest = checks.map(down_and_up).max();
             if let Some(group) = service.group {
                 let window = windows.entry(group).or_insert(NEWS);
                 *window = (*window).max(longest.unwrap_or_default() + NEWS);

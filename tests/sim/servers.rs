@@ -16,8 +16,8 @@ use crate::world::{What, World};
 /// Everybody has found out after so long, in microseconds.
 const FOUND: u64 = 300_000;
 
-/// What a director waits for: that, and the way of the news.
-const WINDOW: Span = Span::millis(400);
+/// What a director waits for: to find down and up again, and the way of the news.
+const WINDOW: Span = Span::millis(700);
 
 /// What is lost of a group's servers to a node, and how that looks from there.
 #[derive(Clone, Debug)]
@@ -111,7 +111,8 @@ impl World {
         Span(self.now) + Span::seconds(60)
     }
 
-    /// Nobody yields for what everybody has lost. Where news are late, or nodes come and go, it cannot be known.
+    /// Nobody yields for what everybody has lost. Where news are late, or nodes come and go, it cannot be known; nor where
+    /// it comes and goes faster than it is found out.
     pub(crate) fn check_yields(&mut self, node: usize, effects: &[Effect]) {
         for effect in effects {
             let Effect::Tell(Event::Stopping { group, because, .. }) = effect else { continue };
@@ -120,7 +121,7 @@ impl World {
                 continue;
             };
             self.stats.exercise(10);
-            let only = self.stats.faults.keys().all(|kind| *kind == LOST_TO_ALL);
+            let only = self.stats.faults.iter().all(|(kind, count)| *kind == LOST_TO_ALL && *count == 1);
             if only && !self.healed {
                 let (name, group) = (self.machines[node].name.clone(), self.names_of(*group));
                 let what = format!("{name} gives {group} away for {percent} % that everybody has lost");

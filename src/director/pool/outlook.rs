@@ -1,7 +1,8 @@
 //! How a group's servers look from here, damped: what was found in a while just past, at its best and at its worst.
 //!
-//! The while is as long as it takes every node to find out the same. A node that lost servers that everybody lost has not
-//! yet lost them at its best when the last of the others has at his worst.
+//! The while is as long as it takes to find a server down and up again. A node that lost servers that everybody lost has
+//! not yet lost them at its best when the last of the others has at his worst; and one that was down too shortly for
+//! others to find out is up again before that.
 
 use std::collections::VecDeque;
 
