@@ -111,8 +111,7 @@ impl World {
         Span(self.now) + Span::seconds(60)
     }
 
-    /// Nobody yields for what everybody has lost. Where news are late, or nodes come and go, it cannot be known; nor where
-    /// it comes and goes faster than it is found out.
+    /// Nobody yields for what everybody has lost. Where news are late, or nodes come and go, it cannot be known.
     pub(crate) fn check_yields(&mut self, node: usize, effects: &[Effect]) {
         for effect in effects {
             let Effect::Tell(Event::Stopping { group, because, .. }) = effect else { continue };
@@ -121,7 +120,7 @@ impl World {
                 continue;
             };
             self.stats.exercise(10);
-            let only = self.stats.faults.iter().all(|(kind, count)| *kind == LOST_TO_ALL && *count == 1);
+            let only = self.stats.faults.keys().all(|kind| *kind == LOST_TO_ALL);
             if only && !self.healed {
                 let (name, group) = (self.machines[node].name.clone(), self.names_of(*group));
                 let what = format!("{name} gives {group} away for {percent} % that everybody has lost");
