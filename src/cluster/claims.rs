@@ -327,7 +327,7 @@ impl Core {
     }
 
     /// The group that this one goes with in the end, so that of two holders the same keeps both; itself, if it goes alone.
-    fn leader(&self, group: GroupId) -> GroupId {
+    pub(super) fn leader(&self, group: GroupId) -> GroupId {
         let with = |group: &GroupId| self.config.groups.get(group)?.with;
         // The check refuses circles; a bound is cheap.
         std::iter::successors(Some(group), with).take(self.config.groups.len()).last().unwrap_or(group)

@@ -347,6 +347,8 @@ pub enum Unable {
     Reach(u16),
     /// It finds clearly more of the servers not well than another node does: so many of a hundred.
     Shortfall(u8),
+    /// It has not known for long enough how its servers are.
+    ServersUnknown,
     /// It has as many instances of this cloned group as it may have.
     Full,
     /// A group that must be held first is not.

@@ -259,7 +259,8 @@ impl<'a> Taking<'a> {
             stored,
             memory,
             voters,
-            // Worked out from the voters, the groups, and the peers' beats.
+            // Worked out from the voters, the groups, the servers, and the peers' beats.
+            shortfall: _,
             voter_digests: _,
             probes: _,
             claimed: _,
@@ -275,7 +276,7 @@ impl<'a> Taking<'a> {
             fencing,
             orders,
             reach,
-            shortfall,
+            servers,
             epoch_floor,
             steady_since,
             generation,
@@ -287,14 +288,13 @@ impl<'a> Taking<'a> {
         } = core;
         self.node(*me);
         self.out.word(self.frame.life(*me, *incarnation));
-        self.tells(*reach, shortfall, orders);
+        self.tells(*reach, servers, orders);
         self.past(*started, core.config.timing.initdead.max(self.failback));
         let overdue = self.overdue(*deadline, pace);
         [*catching_up, *ready, *starting, *touched].into_iter().for_each(|flag| self.out.flag(flag));
         self.past(*steady_since, self.failback);
         self.leave(core, leave.as_ref(), *epoch_floor);
-        self.kept(stored, memory.as_ref(), voters);
-        self.maybe_past(*first_step_shown, self.horizon);
+        self.kept(stored, memory.as_ref(), voters, *first_step_shown);
         self.peers(peers, overdue);
         self.says(voter, voice);
         self.groups(core, groups);
@@ -302,16 +302,23 @@ impl<'a> Taking<'a> {
         self.runs(groups, *generation, dropped_late);
     }
 
-    fn tells(&mut self, reach: u16, shortfall: &BTreeMap<GroupId, Shortfall>, orders: &Orders) {
+    fn tells(&mut self, reach: u16, servers: &BTreeMap<GroupId, Shortfall>, orders: &Orders) {
         self.out.word(u64::from(reach));
-        self.shortfall(shortfall);
+        self.shortfall(servers);
         self.orders(orders);
     }
 
-    fn kept(&mut self, stored: &Stored, memory: Option<&Memory>, voters: &VoterSets) {
+    fn kept(
+        &mut self,
+        stored: &Stored,
+        memory: Option<&Memory>,
+        voters: &VoterSets,
+        first_step: Option<Moment>,
+    ) {
         self.stored(stored);
         self.memory(memory);
         self.voter_sets(voters);
+        self.maybe_past(first_step, self.horizon);
     }
 
     fn says(&mut self, voter: &Voter, voice: &Voice) {

@@ -152,7 +152,9 @@ pub struct Core {
     fencing: Fencing,
     orders: Orders,
     reach: u16,
-    /// Only what is not [`Shortfall::NONE`], of groups that are configured.
+    /// How the servers are of each group that has any.
+    servers: BTreeMap<GroupId, Shortfall>,
+    /// The same, of each group with those that go with it, where something is wanting.
     shortfall: BTreeMap<GroupId, Shortfall>,
     /// Above every epoch of the groups that were configured away.
     epoch_floor: Epoch,
@@ -227,6 +229,7 @@ impl Core {
             fencing: Fencing::default(),
             orders: Orders::new(memory.as_ref()),
             reach: 0,
+            servers: BTreeMap::new(),
             shortfall: BTreeMap::new(),
             epoch_floor: Epoch(0),
             steady_since: now,
@@ -436,6 +439,7 @@ impl Core {
         let arbiter = |node: &NodeId| self.config.nodes.get(node).is_some_and(|node| node.arbiter);
         self.owners = names.iter().map(|(_, id)| *id).filter(|node| !arbiter(node)).collect();
         self.names = names.into_iter().enumerate().map(|(place, (_, id))| (id, place)).collect();
+        self.look_for_servers();
     }
 
     fn lease_length(&self) -> Span {

@@ -142,6 +142,7 @@ pub(super) fn unable(words: &Words<'_>, why: Unable) -> Value {
         Unable::Unfit(why) => json!({"kind": "unfit", "because": unfit(why)}),
         Unable::Reach(reach) => json!({"kind": "reach", "targets": reach}),
         Unable::Shortfall(percent) => json!({"kind": "shortfall", "percent": percent}),
+        Unable::ServersUnknown => json!({"kind": "servers-unknown"}),
         Unable::Full => json!({"kind": "full"}),
         Unable::Waits(group) => json!({"kind": "waits", "group": words.group(group)}),
     }

@@ -165,6 +165,9 @@ impl<'a> Words<'a> {
             Unable::Shortfall(percent) => {
                 format!("{node} finds {percent} % of the servers not well, and another node clearly fewer")
             }
+            Unable::ServersUnknown => {
+                format!("{node} has not known for long enough how its servers are")
+            }
             Unable::Full => format!("{node} has as many instances as it may have"),
             Unable::Waits(group) => format!("it waits for {}, which must run first", self.group(group)),
         }

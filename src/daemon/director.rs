@@ -92,7 +92,7 @@ struct Way {
     configured: Receiver<Arc<Config>>,
     /// `None`: it is not known yet.
     holds: Receiver<Option<BTreeSet<GroupId>>>,
-    /// How servers were found, as it was told last.
+    /// How servers are found, as it was told since the director knows what is served.
     found: BTreeMap<GroupId, Shortfall>,
 }
 
@@ -100,19 +100,20 @@ impl Way {
     async fn run(mut self) {
         let (mut in_vain, node) = (0, self.node);
         loop {
-            // Who does not know his servers says so.
-            self.find(&[]);
             // While there is nothing to be served nobody is missed.
             if self.configured.wait_for(|config| directs(config, node)).await.is_err() {
                 return;
             }
-            self.find(&[]);
             match UnixStream::connect(&self.path).await {
                 Ok(stream) => {
                     in_vain = 0;
                     self.trouble("director", None);
                     // Whatever ends it, it begins again; what the director complained of it will say again.
                     let _ = self.talk(stream).await;
+                    // How its servers are nobody here knows any more.
+                    let told = std::mem::take(&mut self.found).into_keys();
+                    let unknown: Vec<_> = told.map(|group| (group, Shortfall::UNKNOWN)).collect();
+                    self.find(&unknown);
                 }
                 Err(error) => {
                     in_vain += 1;
@@ -139,9 +140,8 @@ impl Way {
                 changed = self.configured.changed() => match changed {
                     Ok(()) => {
                         let config = self.configured.borrow_and_update().clone();
-                        // Of groups that have servers no more nothing is to be found.
-                        let found: Vec<_> = self.found.iter().map(|(group, one)| (*group, *one)).collect();
-                        self.find(&found);
+                        // It says all anew: the core has forgotten what was served no more meanwhile.
+                        self.found.clear();
                         Some(Ask::Serve {
                             services: config.services.clone(),
                             sync: config.sync.clone(),
@@ -185,21 +185,12 @@ impl Way {
         ended
     }
 
-    /// So the servers are found behind these groups; of others that have any nothing is known.
+    /// So the servers are found behind these groups.
     fn find(&mut self, groups: &[(GroupId, Shortfall)]) {
-        let config = self.configured.borrow().clone();
-        let served = config.services.values().filter(|_| directs(&config, self.node));
-        let mut found: BTreeMap<GroupId, Shortfall> =
-            served.filter_map(|service| Some((service.group?, Shortfall::UNKNOWN))).collect();
-        for (group, shortfall) in groups {
-            found.entry(*group).and_modify(|known| *known = *shortfall);
-        }
-        let before = std::mem::replace(&mut self.found, found);
-        let gone = before.keys().filter(|group| !self.found.contains_key(group));
-        let news = self.found.iter().filter(|(group, shortfall)| before.get(group) != Some(shortfall));
-        let news = news.map(|(group, shortfall)| (*group, *shortfall));
-        for (group, shortfall) in news.chain(gone.map(|group| (*group, Shortfall::NONE))) {
-            self.to_desk.post(Said::Director(FromDirector::Servers { group, shortfall }));
+        for &(group, shortfall) in groups {
+            if self.found.insert(group, shortfall) != Some(shortfall) {
+                self.to_desk.post(Said::Director(FromDirector::Servers { group, shortfall }));
+            }
         }
     }
 

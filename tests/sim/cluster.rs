@@ -13,6 +13,7 @@ use systole::time::Span;
 use systole::types::{GroupId, InterfaceId, NodeId};
 
 use crate::draw::{Class, pick};
+use crate::servers;
 
 /// The outline of a cluster.
 #[derive(Clone, Debug)]
@@ -219,6 +220,9 @@ pub(crate) fn draw_group(config: &mut Config, shape: &Shape, place: usize, rng: 
             );
         }
     } else {
+        if place.is_multiple_of(2) {
+            servers::serve(config, &name);
+        }
         config.groups.insert(GroupId::of(&name), group);
     }
 }
@@ -295,6 +299,7 @@ pub(crate) fn change_groups(config: &mut Config, shape: &Shape, rng: &mut Rng) {
         });
         if !needed {
             config.groups.remove(&gone);
+            config.services.retain(|_, service| service.group != Some(gone));
         }
     }
     if rng.chance(500) {

@@ -584,6 +584,7 @@ impl World {
         let config = Arc::clone(&self.configs[config]);
         self.machines[node].config = Arc::clone(&config);
         self.input(node, Input::Configure(config));
+        self.find_more_servers(node);
     }
 
     /// Everything is mended; nothing that was planned begins any more.

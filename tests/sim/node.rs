@@ -268,7 +268,7 @@ impl World {
             self.tell_carrier(node, interface);
         }
         self.tell_reach(node);
-        self.tell_all_servers(node);
+        self.begin_views(node);
         self.pump(node);
     }
 
@@ -357,7 +357,6 @@ impl World {
             machine.running.extend(plain.map(|(&group, _)| (group, 0)));
         }
         let (boots, life) = (machine.boots, machine.daemon.life);
-        self.begin_views(node);
         self.say(node, || "machine boots".to_owned());
         let delay = self.restart_delay;
         self.schedule(delay, What::Start { node, boots, life, fate: MemoryFate::Lost });

@@ -15,6 +15,7 @@ use crate::Tally;
 use crate::cluster::{Shape, draw_config, draw_group};
 use crate::draw::{Class, MachinePlan, Plan, lay_out};
 use crate::script::{Do, Expect, GroupLine, Pattern, Script, State, Step, Verb, parse};
+use crate::servers::serve;
 use crate::world::{Options, Seen, Sight, What, World};
 
 fn folder() -> PathBuf {
@@ -119,6 +120,9 @@ fn configure(script: &Script, shape: &Shape, rng: &mut Rng) -> Config {
         let group = group_of(line, drawn, &config, shape.lease);
         for (index, name) in (0..).zip(line.names()) {
             let clone_of = (line.clones > 0).then(|| instance_of(line, index));
+            if line.serves {
+                serve(&mut config, &name);
+            }
             config.groups.insert(GroupId::of(&name), Group { name, clone_of, ..group.clone() });
         }
     }

@@ -34,6 +34,7 @@ pub(crate) struct NodeLine {
 pub(crate) struct GroupLine {
     pub(crate) name: String,
     pub(crate) prefer: Vec<String>,
+    pub(crate) serves: bool,
     pub(crate) failback: bool,
     pub(crate) failback_delay: u64,
     /// So many instances, `NAME:0` and on; 0: it is no clone.
@@ -282,6 +283,10 @@ impl Script {
                     let named = rest.iter().take_while(|word| self.node(word).is_ok()).count();
                     group.prefer = rest[..named].iter().map(|&word| word.to_owned()).collect();
                     &rest[named..]
+                }
+                ["serves", rest @ ..] => {
+                    group.serves = true;
+                    rest
                 }
                 ["failback", rest @ ..] => {
                     group.failback = true;

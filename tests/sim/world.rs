@@ -19,7 +19,7 @@ use crate::invariants::{Checks, Violation};
 use crate::network::Network;
 use crate::node::{Machine, MemoryFate, Recording};
 use crate::report::Stats;
-use crate::servers::Views;
+use crate::servers::{Lost, Views};
 use crate::timeline::Timeline;
 
 /// What happens next.
@@ -174,6 +174,7 @@ pub(crate) struct World {
     pub(crate) net: Network,
     pub(crate) service: Service,
     pub(crate) checks: Checks,
+    pub(crate) lost: Lost,
     pub(crate) views: Views,
     pub(crate) stats: Stats,
     pub(crate) timeline: Timeline,
@@ -224,6 +225,7 @@ impl World {
             net,
             service: Service::new(),
             checks: Checks::default(),
+            lost: Lost::new(),
             views: Views::new(),
             stats: Stats::default(),
             timeline,

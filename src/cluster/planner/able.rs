@@ -24,8 +24,15 @@ impl Core {
     pub fn abilities(&self) -> BTreeMap<GroupId, Ability> {
         let base: BTreeMap<NodeId, Result<(), Unable>> =
             self.owners.iter().map(|node| (*node, self.base_ability(*node))).collect();
-        let groups = self.config.groups.iter();
-        groups.map(|(id, group)| (*id, self.ability_of(*id, group, &base))).collect()
+        let (groups, wanting) = (self.config.groups.iter(), self.wanting());
+        let of = |id: GroupId, group: &Group| {
+            let mut ability = self.ability_of(id, group, &base);
+            if wanting.contains(&id) && !self.is_led(id) {
+                self.note_worse(id, &mut ability);
+            }
+            ability
+        };
+        groups.map(|(id, group)| (*id, of(*id, group))).collect()
     }
 
     /// Of each group that this node holds: who would have it if this node were gone, or why nobody would. It is the plan of
@@ -69,5 +76,14 @@ impl Core {
             (node, why(node).or(avoided))
         });
         Ability { served: self.is_served(id), nodes: nodes.collect() }
+    }
+
+    /// Others are chosen before a node that could, but finds its servers not well.
+    fn note_worse(&self, id: GroupId, ability: &mut Ability) {
+        let able = ability.nodes.iter().filter(|(_, why)| why.is_none()).map(|(node, _)| *node);
+        let worse = self.worse(id, self.holder(id), &able.collect::<Vec<_>>());
+        for (node, why) in &mut ability.nodes {
+            *why = why.or(worse.get(node).copied());
+        }
     }
 }

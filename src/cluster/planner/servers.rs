@@ -4,7 +4,7 @@
 //! else at his worst. So two nodes that find out the same one after the other move nothing, a node that has just come is
 //! waited for, and one whose view comes and goes gets nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::beat::Shortfall;
 use crate::types::{GroupId, NodeId};
@@ -26,13 +26,33 @@ impl Core {
         told.copied().unwrap_or(Shortfall::NONE)
     }
 
+    /// Which groups have servers is configured. How those are is not known before a director tells.
+    pub(in crate::cluster) fn look_for_servers(&mut self) {
+        let is_owner = self.owners.contains(&self.me);
+        let services = self.config.services.values().filter(|_| is_owner);
+        let before = std::mem::take(&mut self.servers);
+        let known = |group| (group, before.get(&group).copied().unwrap_or(Shortfall::UNKNOWN));
+        self.servers = services.filter_map(|service| service.group).map(known).collect();
+        self.sum_up_servers();
+    }
+
     /// This node finds so much of a group's servers not well.
     pub(in crate::cluster) fn find(&mut self, group: GroupId, shortfall: Shortfall) {
-        if shortfall == Shortfall::NONE || !self.config.groups.contains_key(&group) {
-            self.shortfall.remove(&group);
-        } else {
-            self.shortfall.insert(group, shortfall);
+        if let Some(before) = self.servers.get_mut(&group) {
+            *before = shortfall;
+            self.sum_up_servers();
         }
+    }
+
+    /// Groups that go together stand or fall with the worst of them.
+    fn sum_up_servers(&mut self) {
+        let mut all: BTreeMap<GroupId, Shortfall> = BTreeMap::new();
+        for (group, found) in &self.servers {
+            let sum = all.entry(self.leader(*group)).or_default();
+            *sum = Shortfall { least: sum.least.max(found.least), most: sum.most.max(found.most) };
+        }
+        all.retain(|_, shortfall| *shortfall != Shortfall::NONE);
+        self.shortfall = all;
     }
 
     /// The groups of which some node finds servers not well: mostly none, and then nothing has to be compared.
@@ -41,11 +61,38 @@ impl Core {
         let of_peers = beats.flat_map(|beat| beat.facts.shortfall.keys());
         of_peers.chain(self.shortfall.keys()).copied().collect()
     }
+
+    /// Those of these nodes that find clearly more of a group's servers not well than another one of them.
+    pub(super) fn worse(
+        &self,
+        id: GroupId,
+        holder: Option<NodeId>,
+        able: &[NodeId],
+    ) -> BTreeMap<NodeId, Unable> {
+        // Where nobody holds it, nobody is waited for.
+        let of = |node: NodeId| match self.shortfall_of(id, node) {
+            Shortfall::UNKNOWN if holder.is_none() => Shortfall::NONE,
+            known => known,
+        };
+        let is_damped = !self.mutation.is(Mutant::YieldsUndamped);
+        let lacks =
+            |node: NodeId| if is_damped && Some(node) == holder { of(node).least } else { of(node).most };
+        let best = able.iter().map(|node| of(*node).most).min().unwrap_or_default();
+        let worse = able.iter().filter(|node| lacks(**node) >= best.saturating_add(CLEARLY));
+        let why = |node: NodeId| {
+            if of(node) == Shortfall::UNKNOWN {
+                Unable::ServersUnknown
+            } else {
+                Unable::Shortfall(lacks(node))
+            }
+        };
+        worse.map(|node| (*node, why(*node))).collect()
+    }
 }
 
-/// A node that is passed over, and how much it finds not well.
+/// A node that is passed over for its servers, and why.
 #[derive(Clone, Copy)]
-pub(super) struct Worse(NodeId, u8);
+pub(super) struct Worse(NodeId, Unable);
 
 impl Draft<'_> {
     /// Takes away the nodes that find clearly more not well than another one does. Told is the holder, if it is one of
@@ -59,25 +106,20 @@ impl Draft<'_> {
         if !self.wanting.contains(&id) {
             return None;
         }
-        let of = |node: NodeId| self.core.shortfall_of(id, node);
-        let is_damped = !self.core.mutation.is(Mutant::YieldsUndamped);
-        let lacks =
-            |node: NodeId| if is_damped && Some(node) == holder { of(node).least } else { of(node).most };
-        let best = able.iter().map(|node| of(*node).most).min()?;
-        let (stay, worse): (Vec<_>, Vec<_>) =
-            able.iter().copied().partition(|node| lacks(*node) < best.saturating_add(CLEARLY));
-        *able = stay;
-        let told = holder.filter(|holder| worse.contains(holder)).or(worse.first().copied())?;
-        Some(Worse(told, lacks(told)))
+        let worse = self.core.worse(id, holder, able);
+        let why = |node: NodeId| Some(Worse(node, *worse.get(&node)?));
+        let told = holder.and_then(why).or_else(|| able.iter().find_map(|node| why(*node)));
+        able.retain(|node| !worse.contains_key(node));
+        told
     }
 
     /// Why the plan is so, where one was passed over that it would have chosen.
     pub(super) fn because_of(&self, id: GroupId, plan: Plan, worse: Option<Worse>) -> Plan {
-        let Some((Worse(passed, percent), owner)) = worse.zip(plan.owner) else { return plan };
+        let Some((Worse(passed, because), owner)) = worse.zip(plan.owner) else { return plan };
         let was_holder = self.holders.get(&id) == Some(&passed);
         if plan.because == Reason::Stays || !(was_holder || self.key(id, passed) < self.key(id, owner)) {
             return plan;
         }
-        Plan { because: Reason::NextInOrder { passed, because: Unable::Shortfall(percent) }, ..plan }
+        Plan { because: Reason::NextInOrder { passed, because }, ..plan }
     }
 }
