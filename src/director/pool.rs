@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::beat::Shortfall;
-use crate::config::{Check, Server, Service, Services, WhenDown};
+use crate::config::{Balancer, Check, Forwarding, Server, Service, Services, WhenDown};
 use crate::time::Span;
 use crate::types::GroupId;
 
@@ -115,6 +115,8 @@ pub struct Pool {
     memory: Memory,
     /// How servers look from here, by the group that serves them.
     outlooks: BTreeMap<GroupId, Outlook>,
+    /// Services that must not be in this node's kernel now.
+    withheld: BTreeSet<String>,
 }
 
 /// Whether anything is wanted yet.
@@ -353,6 +355,31 @@ impl Pool {
         };
         let outlooks = self.outlooks.values().filter_map(Outlook::next);
         leaving.chain(drains).chain(begins).chain(outlooks).min()
+    }
+
+    /// Which services this node must not have in its kernel, of which it is a server itself: while another node holds one,
+    /// what comes for it comes from there, and would be sent on once more.
+    pub fn withhold(&mut self, held: &BTreeSet<GroupId>, is_own: impl Fn(IpAddr) -> bool) -> Changes {
+        let takes_address =
+            |server: &Arc<Server>| server.forwarding != Forwarding::Nat && is_own(server.address);
+        let is_withheld = |service: &Service| {
+            let is_elsewhere = service.group.is_some_and(|group| !held.contains(&group));
+            is_elsewhere && service.balancer == Balancer::Ipvs && service.servers.values().any(takes_address)
+        };
+        let all = self.services.iter().filter(|(_, pooled)| is_withheld(&pooled.service));
+        let withheld: BTreeSet<String> = all.map(|(name, _)| name.clone()).collect();
+        let before = std::mem::replace(&mut self.withheld, withheld);
+        Changes { tables: before.symmetric_difference(&self.withheld).cloned().collect(), events: Vec::new() }
+    }
+
+    /// What is wanted of the balancer of a service: that it has this table, or none of it. `None`: nobody knows yet, or it is
+    /// none of ours any more.
+    pub fn wish(&self, name: &str) -> Option<(&Service, Option<Table>)> {
+        let service = &self.services.get(name)?.service;
+        if self.withheld.contains(name) {
+            return Some((service, None));
+        }
+        Some((service, Some(self.table(name)?)))
     }
 
     /// What its balancer shall have for a service; `None`: nobody knows yet, or it is none of ours any more.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{self, Sender, UnboundedSender};
 use tokio::time::sleep;
 
 use crate::beat::Shortfall;
-use crate::config::{At, Balancer, ConnectionSync, Forwarding, Server, Service, Services, limits};
+use crate::config::{At, Balancer, ConnectionSync, Services, limits};
 use crate::time::Span;
 use crate::types::GroupId;
 
@@ -74,7 +74,6 @@ pub async fn run(run_dir: &Path, state_dir: &Path, seed: u64) -> Result<(), Fail
         sync: None,
         syncing: Syncing::new(syncs),
         held: None,
-        withheld: BTreeSet::new(),
         outlook: Vec::new(),
         troubles: BTreeMap::new(),
         daemon: None,
@@ -188,8 +187,6 @@ struct Director {
     syncing: Syncing,
     /// The groups that are held on this node; `None`: no daemon has said so.
     held: Option<BTreeSet<GroupId>>,
-    /// Services that are not in the kernel, because another node holds them and this one is a server of theirs.
-    withheld: BTreeSet<String>,
     /// How servers look from here, as the daemon was told last.
     outlook: Vec<(GroupId, Shortfall)>,
     /// What somebody should look at, by what it is about.
@@ -304,12 +301,8 @@ impl Director {
         }
         let mut wishes: BTreeMap<Which, Vec<_>> = BTreeMap::new();
         for name in changes.tables {
-            if self.withheld.contains(&name) {
-                continue;
-            }
-            if let Some(table) = self.pool.table(&name) {
-                let which = Which::of(&table.service.balancer);
-                wishes.entry(which).or_default().push((name, Some(table)));
+            if let Some((service, table)) = self.pool.wish(&name) {
+                wishes.entry(Which::of(&service.balancer)).or_default().push((name, table));
             }
         }
         for (which, wishes) in wishes {
@@ -331,23 +324,9 @@ impl Director {
     /// is taken out, and put in.
     fn take_roles(&mut self) {
         let Some(held) = &self.held else { return };
-        let all = self.services.iter().filter(|(_, service)| is_withheld(service, held));
-        let withheld: BTreeSet<String> = all.map(|(name, _)| name.clone()).collect();
         let daemons = sync::wanted(self.sync.as_ref(), &self.services, held);
-        let before = std::mem::replace(&mut self.withheld, withheld);
-        let now = &self.withheld;
-        let changed: Vec<String> = before.symmetric_difference(now).cloned().collect();
-        let wishes: Vec<_> = changed
-            .into_iter()
-            .filter(|name| self.services.get(name).is_some_and(|one| one.balancer == Balancer::Ipvs))
-            .map(|name| {
-                let table = self.pool.table(&name).filter(|_| !self.withheld.contains(&name));
-                (name, table)
-            })
-            .collect();
-        if !wishes.is_empty() {
-            self.steer(&Which::Ipvs, wishes);
-        }
+        let changes = self.pool.withhold(held, is_own);
+        self.follow(changes);
         if let Err(error) = self.syncing.want(daemons) {
             self.trouble("sync".to_owned(), Some(format!("no thread can be had for it: {error}")));
         }
@@ -504,14 +483,6 @@ impl Director {
         });
         self.trouble("memory".to_owned(), why);
     }
-}
-
-/// Whether this node would send on what the holder has sent to it: it is one of the servers that take the service's address
-/// themselves, and what comes for that address comes from the holder.
-fn is_withheld(service: &Service, held: &BTreeSet<GroupId>) -> bool {
-    let is_elsewhere = service.group.is_some_and(|group| !held.contains(&group));
-    let takes_address = |server: &Arc<Server>| server.forwarding != Forwarding::Nat && is_own(server.address);
-    is_elsewhere && service.balancer == Balancer::Ipvs && service.servers.values().any(takes_address)
 }
 
 /// Whether a node has an address: then it can be sent from.

@@ -282,3 +282,25 @@ fn what_cannot_be_asked_from_here_changes_nothing() {
     let answer = view.services[0].servers[0].checks[0].answer.clone();
     assert_eq!(answer.as_deref(), Some("cannot check from here: too many open files"));
 }
+
+#[test]
+fn a_server_of_a_service_has_it_in_its_kernel_only_while_it_holds_it() {
+    let services = services(
+        "[service.direct]\naddress = \"192.0.2.1:80\"\nforwarding = \"direct\"\ncheck = false\n\
+         servers = [\"192.0.2.11\", \"192.0.2.12\"]\n\
+         [service.nat]\naddress = \"192.0.2.1:81\"\ncheck = false\nservers = [\"192.0.2.11\"]\n",
+    );
+    let own = |address: IpAddr| address.to_string() == "192.0.2.11";
+    let (here, elsewhere) = (BTreeSet::from([GroupId::of("web")]), BTreeSet::new());
+    let mut pool = Pool::new(Memory::default());
+    pool.serve(&services, at(1));
+    let has = |pool: &Pool, name: &str| pool.wish(name).unwrap().1.is_some();
+    assert!(pool.withhold(&here, own).tables.is_empty());
+    assert!(has(&pool, "direct") && has(&pool, "nat"));
+    assert_eq!(pool.withhold(&elsewhere, own).tables, BTreeSet::from(["direct".to_owned()]));
+    assert!(!has(&pool, "direct") && has(&pool, "nat"));
+    assert!(pool.withhold(&elsewhere, own).tables.is_empty(), "nothing is new");
+    assert_eq!(pool.withhold(&here, own).tables, BTreeSet::from(["direct".to_owned()]));
+    assert!(has(&pool, "direct"));
+    assert!(pool.withhold(&elsewhere, |_| false).tables.is_empty(), "another machine's address");
+}
