@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Span;
-use crate::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence};
+use crate::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence, ServersId};
 
 /// What one node says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -171,6 +171,8 @@ pub struct Facts {
     /// What operators asked for; the greatest version wins, on every node.
     #[serde(with = "pairs")]
     pub orders: BTreeMap<Subject, Order>,
+    /// What they asked for of servers.
+    pub servers: ServerOrders,
 }
 
 impl Facts {
@@ -183,6 +185,7 @@ impl Facts {
             && self.shortfall == other.shortfall
             && self.handover == other.handover
             && self.orders == other.orders
+            && self.servers == other.servers
     }
 }
 
@@ -263,6 +266,38 @@ pub enum Wish {
     Place(NodeId),
     /// Of a group: not on this node, while another can serve it.
     Avoid(NodeId),
+}
+
+/// What operators want of servers, as far as a node has heard of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ServerOrders {
+    /// The number of the newest order of each node that ever gave one.
+    #[serde(with = "pairs")]
+    pub given: BTreeMap<NodeId, u64>,
+    /// Those that hold, by whom they are about. What is not here and has no greater number was taken back, or replaced.
+    #[serde(with = "pairs")]
+    pub hold: BTreeMap<ServersId, ServerOrder>,
+}
+
+/// An operator's order for servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServerOrder {
+    /// Grows with each order of a node.
+    pub number: u64,
+    /// The node where it was given.
+    pub by: NodeId,
+    /// What was asked.
+    pub wish: ServerWish,
+}
+
+/// What an operator can ask of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerWish {
+    /// No new connections, and after a while none at all.
+    Drain,
+    /// This weight while it is well.
+    Weight(u16),
 }
 
 /// A map as a list of pairs: the same bytes on the wire, and JSON, whose keys are texts, can hold it, too.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,34 @@ impl fmt::Debug for GroupId {
     }
 }
 
+/// The servers that an operator names, by a name or an address, in one service or in all: by the hash of both words. There
+/// can be tens of thousands of them, and in 32 bits two would often be the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServersId(pub u64);
+
+impl ServersId {
+    /// Those with this name or address.
+    pub fn of(service: Option<&str>, word: &str) -> Self {
+        // No name has a zero in it, and none is empty.
+        let bytes = service.unwrap_or_default().bytes().chain([0]).chain(word.bytes());
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        Self(bytes.fold(0xcbf2_9ce4_8422_2325, step))
+    }
+
+    /// All that names a server, what says the most first.
+    pub fn all_of(service: &str, name: &str, address: IpAddr) -> [Self; 4] {
+        let address = address.to_string();
+        let of = |service, word: &str| Self::of(service, word);
+        [of(Some(service), name), of(Some(service), &address), of(None, name), of(None, &address)]
+    }
+}
+
+impl fmt::Debug for ServersId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{:016x}", self.0)
+    }
+}
+
 /// A life of a node's daemon. Greater is later; stored before the first beat, so that it never repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
@@ -99,5 +128,6 @@ mod tests {
         assert_eq!(NodeId::of(""), NodeId(0x811c_9dc5));
         assert_eq!(NodeId::of("a"), NodeId(0xe40c_292c));
         assert_eq!(GroupId::of("foobar"), GroupId(0xbf9c_f968));
+        assert_ne!(ServersId::of(Some("web"), "one"), ServersId::of(Some("webo"), "ne"));
     }
 }

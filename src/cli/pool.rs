@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::beat::ServerWish;
 use crate::config::{At, Transport};
+use crate::control::{Request, Servers};
 use crate::director::message::{Ask, SOCKET_NAME, VERSION, Word};
-use crate::director::pool::{CheckView, Order, PoolView, ServerView, ServiceView};
+use crate::director::pool::{CheckView, PoolView, ServerView, ServiceView};
 use crate::time::Span;
 
+use super::connection::Daemon;
 use super::failure::Failure;
 use super::terminal::{say, still_read, wait_ms, wants_colour};
 
@@ -37,7 +40,7 @@ pub struct Pool {
     run_dir: PathBuf,
 }
 
-/// What is ordered of a server, on this node.
+/// What is ordered of a server, on every node. It holds until `undrain`, wherever the group goes.
 #[derive(clap::Subcommand, Debug)]
 enum Ordered {
     /// Give a server no new connections, and take it out when its time to end the others is over
@@ -58,8 +61,8 @@ enum Ordered {
         #[arg(value_name = "SERVER")]
         server: String,
         /// 0: no new connections
-        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(0..=65_535))]
-        weight: u32,
+        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u16))]
+        weight: u16,
     },
 }
 
@@ -69,37 +72,36 @@ const UNANSWERED: Duration = Duration::from_secs(10);
 impl Pool {
     /// Shows or orders.
     pub fn run(&self) -> Result<(), Failure> {
-        let (server, order) = match &self.order {
+        let service = self.service.clone();
+        let (request, done) = match &self.order {
             None if self.watch => {
                 self.watch();
                 return Ok(());
             }
             None => return self.show(),
-            Some(Ordered::Drain { server }) => (server, Some(Order::Drain)),
-            Some(Ordered::Undrain { server }) => (server, None),
-            Some(Ordered::Weight { server, weight }) => (server, Some(Order::Weight(*weight))),
+            Some(Ordered::Drain { server }) => (
+                Request::Drain(Servers { service, server: server.clone() }),
+                "no new connections for".to_owned(),
+            ),
+            Some(Ordered::Undrain { server }) => {
+                let request = Request::Undrain(Servers { service, server: server.clone() });
+                (request, "the checks and the configuration decide again about".to_owned())
+            }
+            Some(Ordered::Weight { server, weight }) => {
+                let request = Request::Weigh { service, server: server.clone(), weight: *weight };
+                (request, format!("weight {weight} for"))
+            }
         };
-        let ask = Ask::Order { service: self.service.clone(), server: server.clone(), order };
-        match self.ask(&ask)? {
-            Word::Ordered { servers } => {
-                let names: Vec<String> =
-                    servers.iter().map(|(service, server)| format!("{server} of {service}")).collect();
-                let what = match order {
-                    Some(Order::Drain) => "no new connections",
-                    Some(Order::Weight(_)) => "another weight",
-                    None => "connections as before",
-                };
-                say(&format!(
-                    "{what}: {}, on this node; other directors are told on their own\n",
-                    names.join(", ")
-                ));
-                Ok(())
-            }
-            Word::Refused { why } => {
-                Err(Failure::NotDone(format!("{why}\n`systole pool` shows all services and servers")))
-            }
-            Word::Pool(_) | Word::Trouble { .. } | Word::Outlook { .. } => Err(self.strange()),
-        }
+        let server = match &self.order {
+            Some(
+                Ordered::Drain { server } | Ordered::Undrain { server } | Ordered::Weight { server, .. },
+            ) => server,
+            None => return Ok(()),
+        };
+        Daemon { run_dir: self.run_dir.clone() }.connect()?.order(&request)?;
+        let of = self.service.as_ref().map(|service| format!(" of {service}")).unwrap_or_default();
+        say(&format!("{done} {server}{of}, on every node\n"));
+        Ok(())
     }
 
     fn show(&self) -> Result<(), Failure> {
@@ -129,7 +131,7 @@ impl Pool {
     fn view(&self) -> Result<PoolView, Failure> {
         let mut view = match self.ask(&Ask::Pool)? {
             Word::Pool(view) => view,
-            Word::Ordered { .. } | Word::Refused { .. } | Word::Trouble { .. } | Word::Outlook { .. } => {
+            Word::Refused { .. } | Word::Trouble { .. } | Word::Outlook { .. } => {
                 return Err(self.strange());
             }
         };
@@ -193,6 +195,9 @@ fn service_lines(service: &ServiceView, colour: bool) -> String {
     if let Some(trouble) = &service.trouble {
         text.push_str(&format!("  {}\n", paint(trouble, RED, colour)));
     }
+    if service.is_withheld {
+        text.push_str("  not in this node's kernel: another node holds it, and this one is a server of it\n");
+    }
     if !service.has_enough {
         let what = if service.is_sorry {
             "too few servers are well: the sorry server answers"
@@ -215,8 +220,8 @@ fn service_lines(service: &ServiceView, colour: bool) -> String {
         };
         let weight = server.weight.map_or_else(|| "-".to_owned(), |weight| format!("weight {weight}"));
         let told = match server.order {
-            Some(Order::Weight(_)) => ", as ordered",
-            Some(Order::Drain) | None => "",
+            Some(ServerWish::Weight(_)) => ", as ordered",
+            Some(ServerWish::Drain) | None => "",
         };
         text.push_str(&format!(
             "  {:<names$}  {address:<addresses$}  {painted}  {weight}{told}, for {}\n",

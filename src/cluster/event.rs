@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::beat::{Subject, Unfit, Wish};
+use crate::beat::{ServerWish, Subject, Unfit, Wish};
 use crate::time::{Moment, Span};
-use crate::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId};
+use crate::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId, ServersId};
 
 use super::input::{Action, Outcome};
 
@@ -250,6 +250,20 @@ pub enum Event {
         /// What.
         wish: Wish,
     },
+    /// New orders of an operator for servers are known here.
+    ServersOrdered {
+        /// For which.
+        servers: ServersId,
+        /// What; nothing: an order for them is taken back.
+        wish: Option<ServerWish>,
+    },
+    /// An operator's order for servers is refused.
+    ServersRefused {
+        /// For which.
+        servers: ServersId,
+        /// Why.
+        because: ServersRefusedReason,
+    },
     /// An operator's order can't be carried out.
     Refused {
         /// About what.
@@ -425,6 +439,15 @@ pub enum VotersRefused {
     TwoSteps,
     /// A member of either set does not show the first step yet.
     NotShownBy(NodeId),
+}
+
+/// Why an order for servers is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ServersRefusedReason {
+    /// Too many hold already.
+    TooMany,
+    /// What is to be taken back was ordered for more servers than these.
+    ForMore,
 }
 
 /// Why an order can't be carried out.

@@ -10,7 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::beat::{Beat, Claim, Facts, Flags, Grant, Heard, Shortfall, Unfit, VoterDigests};
+use crate::beat::{
+    Beat, Claim, Facts, Flags, Grant, Heard, ServerOrder, ServerOrders, ServerWish, Shortfall, Unfit,
+    VoterDigests,
+};
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::time::{Moment, Span};
@@ -275,6 +278,7 @@ impl<'a> Taking<'a> {
             evidence,
             fencing,
             orders,
+            server_orders,
             reach,
             servers,
             epoch_floor,
@@ -286,9 +290,8 @@ impl<'a> Taking<'a> {
             journal: _,
             events: _,
         } = core;
-        self.node(*me);
-        self.out.word(self.frame.life(*me, *incarnation));
-        self.tells(*reach, servers, orders);
+        self.lives(*me, *incarnation);
+        self.tells(*reach, servers, (orders, server_orders));
         self.past(*started, core.config.timing.initdead.max(self.failback));
         let overdue = self.overdue(*deadline, pace);
         [*catching_up, *ready, *starting, *touched].into_iter().for_each(|flag| self.out.flag(flag));
@@ -302,10 +305,21 @@ impl<'a> Taking<'a> {
         self.runs(groups, *generation, dropped_late);
     }
 
-    fn tells(&mut self, reach: u16, servers: &BTreeMap<GroupId, Shortfall>, orders: &Orders) {
+    fn lives(&mut self, node: NodeId, life: Incarnation) {
+        self.node(node);
+        self.out.word(self.frame.life(node, life));
+    }
+
+    fn tells(
+        &mut self,
+        reach: u16,
+        servers: &BTreeMap<GroupId, Shortfall>,
+        orders: (&Orders, &ServerOrders),
+    ) {
         self.out.word(u64::from(reach));
         self.shortfall(servers);
-        self.orders(orders);
+        self.orders(orders.0);
+        self.server_orders(orders.1);
     }
 
     fn kept(
@@ -516,7 +530,7 @@ impl<'a> Taking<'a> {
     }
 
     fn facts(&mut self, facts: &Facts) {
-        let Facts { reach, unfit, shortfall, handover, orders } = facts;
+        let Facts { reach, unfit, shortfall, handover, orders, servers } = facts;
         self.out.word(u64::from(*reach));
         self.out.count(unfit.len());
         for (group, unfit) in unfit {
@@ -530,6 +544,7 @@ impl<'a> Taking<'a> {
             self.node(*heir);
         }
         self.orders_of(orders);
+        self.server_orders(servers);
     }
 
     /// The time left of a failure window is shown, and asked nowhere but where it began.
@@ -541,6 +556,25 @@ impl<'a> Taking<'a> {
             Some(Unfit::Failed { retry_in: _ }) => 3,
             Some(Unfit::Watchdog) => 4,
         });
+    }
+
+    fn server_orders(&mut self, orders: &ServerOrders) {
+        let ServerOrders { given, hold } = orders;
+        self.out.count(given.len());
+        for (node, last) in given {
+            self.node(*node);
+            self.out.word(*last);
+        }
+        self.out.count(hold.len());
+        for (server, ServerOrder { number, by, wish }) in hold {
+            self.out.word(server.0);
+            self.out.word(*number);
+            self.node(*by);
+            self.out.word(match wish {
+                ServerWish::Drain => 0,
+                ServerWish::Weight(weight) => 1 + u64::from(*weight),
+            });
+        }
     }
 
     fn orders(&mut self, orders: &Orders) {

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::beat::{Beat, Order, Phase, Shortfall, Subject};
+use crate::beat::{Beat, Order, Phase, ServerOrders, ServerWish, Shortfall, Subject};
 use crate::config::{Config, Group, Resource, TiebreakMethod};
 use crate::time::{Moment, Span};
-use crate::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId, Sequence};
+use crate::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId, Sequence, ServersId};
 
 use super::event::Event;
 
@@ -64,6 +64,9 @@ pub struct Memory {
     /// Operators' orders.
     #[serde(with = "crate::beat::pairs")]
     pub orders: BTreeMap<Subject, Order>,
+    /// Those for servers.
+    #[serde(default)]
+    pub servers: ServerOrders,
     /// The voter was still holding off: it begins anew.
     pub hold_off: bool,
 }
@@ -239,6 +242,15 @@ pub enum Command {
         on: bool,
         /// Of which group; without one: of all.
         group: Option<GroupId>,
+    },
+    /// These servers shall be treated so.
+    Servers {
+        /// Which.
+        servers: Vec<ServersId>,
+        /// How; nothing: an order for them is taken back.
+        wish: Option<ServerWish>,
+        /// Who means more servers, and these among them.
+        wider: Vec<ServersId>,
     },
     /// Forget the failures of a group here, and try again.
     Cleanup {

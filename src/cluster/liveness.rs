@@ -229,6 +229,7 @@ impl Core {
         self.look_at(sender);
         self.learn_epochs(beat);
         self.learn_orders(beat, fx);
+        self.learn_server_orders(beat, fx);
         self.note_releases(before, beat);
         self.hear_claims(before, beat);
     }

@@ -16,7 +16,7 @@
 //! | `planner.rs` | who should own what, and why: a pure function |
 //! | `claims.rs` | when to claim, to yield, to withdraw, to hand over |
 //! | `groups.rs`, `resources.rs` | what runs here: start, watch, repair, stop |
-//! | `orders.rs` | what operators asked for |
+//! | `orders.rs`, `server_orders.rs` | what operators asked for: of nodes and groups; of servers |
 //! | `speak.rs` | when to send a beat, and what it says |
 //! | `rest.rs` | when nothing is left to decide |
 //! | `reload.rs` | what a new configuration changes |
@@ -42,6 +42,7 @@ mod reload;
 mod resources;
 mod rest;
 mod seen;
+mod server_orders;
 mod speak;
 mod tally;
 mod view;
@@ -65,9 +66,10 @@ pub use orders::MOST_ORDERS;
 pub use planner::Ability;
 pub use record::{Recording, replay};
 pub use resources::Runs;
+pub use server_orders::MOST_SERVER_ORDERS;
 pub use view::*;
 
-use crate::beat::{Shortfall, VoterDigests};
+use crate::beat::{ServerOrders, Shortfall, VoterDigests};
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::time::{Moment, Span};
@@ -151,6 +153,7 @@ pub struct Core {
     evidence: Evidence,
     fencing: Fencing,
     orders: Orders,
+    server_orders: ServerOrders,
     reach: u16,
     /// How the servers are of each group that has any.
     servers: BTreeMap<GroupId, Shortfall>,
@@ -228,6 +231,7 @@ impl Core {
             evidence: Evidence::new(&config),
             fencing: Fencing::default(),
             orders: Orders::new(memory.as_ref()),
+            server_orders: memory.as_ref().map(|memory| memory.servers.clone()).unwrap_or_default(),
             reach: 0,
             servers: BTreeMap::new(),
             shortfall: BTreeMap::new(),

@@ -223,6 +223,7 @@ impl Core {
                 .eq(last.unfit.iter().map(|(group, why)| (*group, discriminant(why))))
             || !self.handovers().eq(last.handover.iter().map(|(group, heir)| (*group, *heir)))
             || *self.orders.all() != last.orders
+            || self.server_orders != last.servers
     }
 
     fn compose(&self) -> Beat {
@@ -292,6 +293,7 @@ impl Core {
             shortfall: self.shortfall.clone(),
             handover: self.handovers().collect(),
             orders: self.orders.all().clone(),
+            servers: self.server_orders.clone(),
         }
     }
 
@@ -315,6 +317,7 @@ impl Core {
             warm: self.warm_running(),
             unsure: self.unsure(),
             orders: self.orders.all().clone(),
+            servers: self.server_orders.clone(),
             hold_off: self.voter.holds_off(),
         };
         if self.memory.as_ref() == Some(&memory) {

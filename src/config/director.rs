@@ -12,7 +12,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Span;
-use crate::types::GroupId;
+use crate::types::{GroupId, ServersId};
+
+use super::Config;
 
 /// How the directors of IPVS tell each other the connections that they have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,16 @@ pub struct ConnectionSync {
 
 /// Services, by name: the same on every node.
 pub type Services = BTreeMap<String, Arc<Service>>;
+
+impl Config {
+    /// All by which servers can be named.
+    pub fn named_servers(&self) -> impl Iterator<Item = ServersId> {
+        let servers = self.services.iter().flat_map(|(service, one)| {
+            one.servers.iter().map(move |(name, server)| (service, name, server.address))
+        });
+        servers.flat_map(|(service, name, address)| ServersId::all_of(service, name, address))
+    }
+}
 
 /// What clients ask, and who answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

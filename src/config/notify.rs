@@ -36,6 +36,8 @@ pub const KINDS: &[&str] = &[
     "fencing",
     "fenced",
     "ordered",
+    "servers-ordered",
+    "servers-refused",
     "refused",
     "planned",
     ALARM,

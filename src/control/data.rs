@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::beat::{Phase, Subject, Unfit, Wish};
 use crate::cluster::{
-    Action, DownReason, Event, LossReason, Outcome, Reason, RefusedReason, StopReason, Unable, VotersRefused,
-    Votes, WithdrawReason,
+    Action, DownReason, Event, LossReason, Outcome, Reason, RefusedReason, ServersRefusedReason, StopReason,
+    Unable, VotersRefused, Votes, WithdrawReason,
 };
 use crate::types::{GroupId, NodeId};
 
@@ -53,6 +53,8 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Fencing { .. } => "fencing",
         Event::Fenced { .. } => "fenced",
         Event::Ordered { .. } => "ordered",
+        Event::ServersOrdered { .. } => "servers-ordered",
+        Event::ServersRefused { .. } => "servers-refused",
         Event::Refused { .. } => "refused",
         Event::Planned { .. } => "planned",
     }
@@ -101,6 +103,15 @@ fn facts(words: &Words<'_>, event: &Event) -> Value {
         Event::Fenced { node, off } => json!({"node": n(node), "off": off}),
         Event::Ordered { subject: about, wish: wished } =>
             json!({"about": subject(words, *about), "wish": wish(words, *wished)}),
+        Event::ServersOrdered { servers, wish } =>
+            json!({"servers": words.servers(*servers), "wish": wish}),
+        Event::ServersRefused { servers, because } => {
+            let because = match because {
+                ServersRefusedReason::TooMany => "too-many",
+                ServersRefusedReason::ForMore => "for-more",
+            };
+            json!({"servers": words.servers(*servers), "because": because})
+        }
         Event::Refused { subject: about, because } =>
             json!({"about": subject(words, *about), "because": refused(words, *because)}),
         Event::Planned { group, owner, because } =>

@@ -115,7 +115,9 @@ pub fn journal(core: &Core, after: u64) -> Vec<Record> {
 pub fn taken(config: &Config, effects: &[Effect]) -> Answer {
     let words = Words::new(config);
     let refused = effects.iter().find_map(|effect| match effect {
-        Effect::Tell(event @ Event::Refused { .. }) => Some(words.event(event)),
+        Effect::Tell(event @ (Event::Refused { .. } | Event::ServersRefused { .. })) => {
+            Some(words.event(event))
+        }
         Effect::Tell(_)
         | Effect::Remember(_)
         | Effect::Store(_)

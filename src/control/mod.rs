@@ -18,6 +18,6 @@ pub mod words;
 
 pub use desk::*;
 pub use gaps::{Gaps, LATENESS_STEPS};
-pub use request::Request;
+pub use request::{Request, Servers};
 pub use server::serve;
 pub use socket::{BindError, SOCKET_NAME, Socket};

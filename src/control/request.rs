@@ -1,12 +1,16 @@
 //! A line of a client becomes a request, or an error that says what is wrong with it. Names become ids here; one that is
 //! not known is answered with the nearest that is.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::beat::ServerWish;
 use crate::cluster::Command;
 use crate::config::{Config, nearest};
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, NodeId, ServersId};
 
 use super::limits;
 use super::shape::Reply;
@@ -74,6 +78,20 @@ pub enum Request {
         #[serde(default)]
         group: Option<String>,
     },
+    /// Servers shall get no new connections, and after a while none at all.
+    Drain(Servers),
+    /// Servers shall have connections again, as their checks and the configuration say.
+    Undrain(Servers),
+    /// Servers shall have another weight.
+    Weigh {
+        /// Of this service only.
+        #[serde(default)]
+        service: Option<String>,
+        /// Their name or address.
+        server: String,
+        /// While they are well.
+        weight: u16,
+    },
     /// Forget the failures of a group on the node that is asked, and try again.
     Cleanup {
         /// Which.
@@ -90,8 +108,19 @@ pub enum Request {
     Stop {},
 }
 
+/// Servers, as an operator names them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Servers {
+    /// Of this service only.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// Their name or address.
+    pub server: String,
+}
+
 /// Every `ask`.
-const ASKS: [&str; 13] = [
+const ASKS: [&str; 16] = [
     "status",
     "events",
     "standby",
@@ -101,6 +130,9 @@ const ASKS: [&str; 13] = [
     "avoid",
     "unmove",
     "maintenance",
+    "drain",
+    "undrain",
+    "weigh",
     "cleanup",
     "fence-ack",
     "reload",
@@ -164,6 +196,9 @@ impl Request {
             | Self::Avoid { .. }
             | Self::Unmove { .. }
             | Self::Maintenance { .. }
+            | Self::Drain(_)
+            | Self::Undrain(_)
+            | Self::Weigh { .. }
             | Self::Cleanup { .. }
             | Self::FenceAck { .. }
             | Self::Reload {}
@@ -193,6 +228,20 @@ impl Request {
                 let group = name.as_ref().map(|name| group(config, name)).transpose()?;
                 Command::Maintenance { on: *on, group }
             }
+            Self::Drain(Servers { service, server }) => {
+                let wish = Some(ServerWish::Drain);
+                let servers = servers(config, service.as_deref(), server)?;
+                Command::Servers { servers, wish, wider: Vec::new() }
+            }
+            Self::Weigh { service, server, weight } => {
+                let wish = Some(ServerWish::Weight(*weight));
+                let servers = servers(config, service.as_deref(), server)?;
+                Command::Servers { servers, wish, wider: Vec::new() }
+            }
+            Self::Undrain(Servers { service, server }) => {
+                let (servers, wider) = all_for(config, service.as_deref(), server)?;
+                Command::Servers { servers, wish: None, wider }
+            }
             Self::Cleanup { group: name } => Command::Cleanup { group: group(config, name)? },
             Self::FenceAck { node: name } => Command::FenceAck { node: node(&Some(name.clone()))? },
         }))
@@ -209,6 +258,57 @@ fn group(config: &Config, name: &str) -> Result<GroupId, Reply> {
     let names = || config.groups.values().map(|group| group.name.as_str());
     let found = config.groups.iter().find(|(_, group)| group.name == name);
     found.map(|(id, _)| *id).ok_or_else(|| unknown("group", name, names))
+}
+
+/// A server of a service.
+type Member<'a> = (&'a str, &'a str, IpAddr);
+
+/// Those of this name or address.
+fn meant<'a>(config: &'a Config, service: Option<&str>, server: &str) -> Result<Vec<Member<'a>>, Reply> {
+    if let Some(name) = service.filter(|name| !config.services.contains_key(*name)) {
+        return Err(unknown("service", name, || config.services.keys().map(String::as_str)));
+    }
+    let wanted: Option<IpAddr> = server.parse().ok();
+    let all = members(config).filter(|(of, ..)| service.is_none_or(|service| service == *of));
+    let meant: Vec<_> =
+        all.filter(|(_, name, address)| *name == server || Some(*address) == wanted).collect();
+    if meant.is_empty() {
+        return Err(unknown("server", server, || members(config).map(|(_, name, _)| name)));
+    }
+    Ok(meant)
+}
+
+fn members(config: &Config) -> impl Iterator<Item = Member<'_>> {
+    let services = config.services.iter();
+    services.flat_map(|(service, one)| {
+        let servers = one.servers.iter();
+        servers.map(move |(name, server)| (service.as_str(), name.as_str(), server.address))
+    })
+}
+
+/// By what an order for them is known. An address is written as everybody else does.
+fn id(service: Option<&str>, server: &str) -> ServersId {
+    let address = server.parse::<IpAddr>().map(|address| address.to_string());
+    ServersId::of(service, address.as_deref().unwrap_or(server))
+}
+
+fn servers(config: &Config, service: Option<&str>, server: &str) -> Result<Vec<ServersId>, Reply> {
+    meant(config, service, server).map(|_| vec![id(service, server)])
+}
+
+/// Every order that is for these and for nobody else, however it was given; and those that are for others as well.
+fn all_for(
+    config: &Config,
+    service: Option<&str>,
+    server: &str,
+) -> Result<(Vec<ServersId>, Vec<ServersId>), Reply> {
+    let meant = meant(config, service, server)?;
+    let all = |(service, name, address): &Member<'_>| ServersId::all_of(service, name, *address);
+    let others: BTreeSet<ServersId> =
+        members(config).filter(|member| !meant.contains(member)).flat_map(|member| all(&member)).collect();
+    let asked = id(service, server);
+    let ids: BTreeSet<ServersId> = meant.iter().flat_map(all).chain([asked]).collect();
+    Ok(ids.into_iter().partition(|id| *id == asked || !others.contains(id)))
 }
 
 fn unknown<'a, I: Iterator<Item = &'a str>>(what: &str, name: &str, names: impl Fn() -> I) -> Reply {

@@ -106,6 +106,9 @@ impl<D: Desk> Client<D> {
             | Request::Avoid { .. }
             | Request::Unmove { .. }
             | Request::Maintenance { .. }
+            | Request::Drain(_)
+            | Request::Undrain(_)
+            | Request::Weigh { .. }
             | Request::Cleanup { .. }
             | Request::FenceAck { .. } => {
                 let snapshot = self.snapshot().await?;

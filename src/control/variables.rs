@@ -106,6 +106,8 @@ fn state(event: &Event) -> Option<&'static str> {
         | Event::Fencing { .. }
         | Event::Ordered { .. }
         | Event::Refused { .. }
+        | Event::ServersOrdered { .. }
+        | Event::ServersRefused { .. }
         | Event::Planned { .. } => return None,
     })
 }

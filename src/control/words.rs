@@ -1,14 +1,14 @@
 //! Everything the core says, as one line for a person at three in the morning: the log, `status`, `events` and `why` all
 //! say it in these words. Names come from the configuration. It never decides anything.
 
-use crate::beat::{Phase, Subject, Unfit, Wish};
+use crate::beat::{Phase, ServerWish, Subject, Unfit, Wish};
 use crate::cluster::{
-    Action, DownReason, Event, LossReason, MOST_ORDERS, Outcome, Reason, RefusedReason, StopReason, Unable,
-    VotersRefused, Votes, WithdrawReason,
+    Action, DownReason, Event, LossReason, MOST_ORDERS, MOST_SERVER_ORDERS, Outcome, Reason, RefusedReason,
+    ServersRefusedReason, StopReason, Unable, VotersRefused, Votes, WithdrawReason,
 };
 use crate::config::Config;
 use crate::time::Span;
-use crate::types::{GroupId, Incarnation, InterfaceId, LinkId, NodeId};
+use crate::types::{GroupId, Incarnation, InterfaceId, LinkId, NodeId, ServersId};
 
 /// The words of one configuration.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,8 @@ impl<'a> Words<'a> {
                 format!("{} could not be switched off: the fence agent failed", node(other))
             }
             Event::Ordered { subject, wish } => self.ordered(*subject, *wish),
+            Event::ServersOrdered { servers, wish } => self.servers_ordered(*servers, *wish),
+            Event::ServersRefused { servers, because } => self.servers_refused(*servers, *because),
             Event::Refused { subject, because } => self.refused(*subject, *because),
             Event::Planned { group, owner, because } => self.planned(*group, *owner, *because),
         }
@@ -327,6 +329,49 @@ impl<'a> Words<'a> {
             Wish::Place(node) => format!("an operator ordered: {about} on {}", self.node(node)),
             Wish::Avoid(node) => format!("an operator ordered: {about} not on {}", self.node(node)),
         }
+    }
+
+    fn servers_ordered(&self, servers: ServersId, wish: Option<ServerWish>) -> String {
+        let about = self.servers(servers);
+        match wish {
+            None => format!("an operator ordered: {about} as the checks and the configuration say"),
+            Some(ServerWish::Drain) => format!("an operator ordered: no new connections for {about}"),
+            Some(ServerWish::Weight(weight)) => format!("an operator ordered: weight {weight} for {about}"),
+        }
+    }
+
+    fn servers_refused(&self, servers: ServersId, because: ServersRefusedReason) -> String {
+        let about = self.servers(servers);
+        match because {
+            ServersRefusedReason::TooMany => format!(
+                "the order for {about} is refused: {MOST_SERVER_ORDERS} orders for servers hold already, or too many nodes have \
+                 given some; take some back with `systole pool undrain`, or give it where others were given"
+            ),
+            ServersRefusedReason::ForMore => format!(
+                "nothing is taken back: it was ordered for {about}, which means more servers than these; take that back, or \
+                 order otherwise for these"
+            ),
+        }
+    }
+
+    /// Servers as an operator named them; where the configuration does not know them, their id.
+    pub(super) fn servers(&self, servers: ServersId) -> String {
+        let all = self.config.services.iter();
+        let all = all.flat_map(|(service, one)| one.servers.iter().map(move |server| (service, server)));
+        for (service, (name, server)) in all {
+            let address = server.address.to_string();
+            let of = ServersId::all_of(service, name, server.address);
+            let texts = [
+                format!("{name} of {service}"),
+                format!("{address} of {service}"),
+                name.clone(),
+                address.clone(),
+            ];
+            if let Some((_, text)) = of.into_iter().zip(texts).find(|(id, _)| *id == servers) {
+                return text;
+            }
+        }
+        format!("{servers:?}")
     }
 
     fn planned(&self, group: GroupId, owner: Option<NodeId>, because: Reason) -> String {

@@ -18,7 +18,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use tokio::sync::oneshot;
 
 use crate::beat::Beat;
-use crate::cluster::{Core, Effect, Effects, Input, Memory, urgent_first};
+use crate::cluster::{Core, Effect, Effects, Event, Input, Memory, urgent_first};
 use crate::config::Config;
 use crate::control::{self, Answer, Lateness, LeaseBy, Question, Snapshot};
 use crate::net::link::{LinkEnd, Mended};
@@ -472,6 +472,8 @@ impl Beats {
     /// One after the other: what follows may rest on what comes before.
     fn carry_out(&mut self, effects: Effects) {
         let mut holds_others = self.held.is_none();
+        // Memory may know of some.
+        let mut wishes_others = self.held.is_none();
         for effect in urgent_first(effects) {
             match effect {
                 Effect::Remember(memory) => self.remember(memory),
@@ -518,7 +520,10 @@ impl Beats {
                     self.to_desk.flush();
                 }
                 Effect::FeedWatchdog => self.feed(Meal::Feed(self.stepped)),
-                Effect::Tell(event) => self.to_desk.keep(Said::Event(event)),
+                Effect::Tell(event) => {
+                    wishes_others |= matches!(event, Event::ServersOrdered { .. });
+                    self.to_desk.keep(Said::Event(event));
+                }
                 Effect::Left => {
                     self.left = true;
                     self.order(Order::Stop);
@@ -529,6 +534,9 @@ impl Beats {
         }
         if holds_others {
             self.tell_held();
+        }
+        if wishes_others {
+            self.to_desk.keep(Said::Wishes(self.core.server_wishes()));
         }
         self.flush();
     }

@@ -13,10 +13,10 @@ use tokio::net::UnixStream;
 use tokio::sync::watch::{self, Receiver, Sender};
 use tokio::time::sleep;
 
-use crate::beat::Shortfall;
+use crate::beat::{ServerWish, Shortfall};
 use crate::config::{Config, Respawn};
 use crate::director::message::{Ask, SOCKET_NAME, Word};
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, NodeId, ServersId};
 
 use super::desk::{Said, directs};
 use super::mailbox::Mailbox;
@@ -41,6 +41,7 @@ pub(super) enum FromDirector {
 pub(super) struct Director {
     config: Sender<Arc<Config>>,
     held: Sender<Option<BTreeSet<GroupId>>>,
+    wishes: Sender<BTreeMap<ServersId, ServerWish>>,
 }
 
 impl Director {
@@ -48,10 +49,11 @@ impl Director {
     pub(super) fn new(run_dir: &Path, config: Arc<Config>, node: NodeId, to_desk: Mailbox<Said>) -> Self {
         let (config, configured) = watch::channel(config);
         let (held, holds) = watch::channel(None);
+        let (wishes, wished) = watch::channel(BTreeMap::new());
         let path = run_dir.join(SOCKET_NAME);
-        let way = Way { path, node, to_desk, configured, holds, found: BTreeMap::new() };
+        let way = Way { path, node, to_desk, configured, holds, wished, found: BTreeMap::new() };
         tokio::spawn(way.run());
-        Self { config, held }
+        Self { config, held, wishes }
     }
 
     /// From now on this is to be served.
@@ -62,6 +64,11 @@ impl Director {
     /// From now on these groups are held here.
     pub(super) fn hold(&self, groups: &BTreeSet<GroupId>) {
         self.held.send_replace(Some(groups.clone()));
+    }
+
+    /// From now on operators want this of servers.
+    pub(super) fn obey(&self, wishes: BTreeMap<ServersId, ServerWish>) {
+        self.wishes.send_replace(wishes);
     }
 }
 
@@ -92,6 +99,7 @@ struct Way {
     configured: Receiver<Arc<Config>>,
     /// `None`: it is not known yet.
     holds: Receiver<Option<BTreeSet<GroupId>>>,
+    wished: Receiver<BTreeMap<ServersId, ServerWish>>,
     /// How servers are found, as it was told since the director knows what is served.
     found: BTreeMap<GroupId, Shortfall>,
 }
@@ -146,12 +154,17 @@ impl Way {
                             services: config.services.clone(),
                             sync: config.sync.clone(),
                             held: self.holds.borrow_and_update().clone(),
+                            wishes: self.wished.borrow_and_update().clone(),
                         })
                     }
                     Err(_) => break Ok(()),
                 },
                 changed = self.holds.changed() => match changed {
                     Ok(()) => self.holds.borrow_and_update().clone().map(|groups| Ask::Hold { groups }),
+                    Err(_) => break Ok(()),
+                },
+                changed = self.wished.changed() => match changed {
+                    Ok(()) => Some(Ask::Obey { wishes: self.wished.borrow_and_update().clone() }),
                     Err(_) => break Ok(()),
                 },
                 word = words.next_line() => match word {
@@ -163,7 +176,7 @@ impl Way {
                             }
                             Ok(Word::Outlook { groups }) => self.find(&groups),
                             // Nothing else is told unasked.
-                            Ok(Word::Pool(_) | Word::Ordered { .. } | Word::Refused { .. }) | Err(_) => {}
+                            Ok(Word::Pool(_) | Word::Refused { .. }) | Err(_) => {}
                         }
                         None
                     }

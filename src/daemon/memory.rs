@@ -130,10 +130,10 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::beat::{Order, Subject, Wish};
+    use crate::beat::{Order, ServerOrder, ServerOrders, ServerWish, Subject, Wish};
     use crate::cluster::RememberedGrant;
     use crate::time::Span;
-    use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence};
+    use crate::types::{Epoch, GroupId, Incarnation, NodeId, Sequence, ServersId};
 
     /// So many groups were granted.
     fn memory(groups: u64) -> Memory {
@@ -152,6 +152,13 @@ mod tests {
             warm: BTreeSet::from([(GroupId::of("web"), 1)]),
             unsure: BTreeSet::new(),
             orders: BTreeMap::from([(Subject::Group(GroupId::of("web")), order)]),
+            servers: ServerOrders {
+                given: BTreeMap::from([(NodeId::of("lb0"), 7)]),
+                hold: BTreeMap::from([(
+                    ServersId::of(Some("web"), "one"),
+                    ServerOrder { number: 7, by: NodeId::of("lb0"), wish: ServerWish::Weight(3) },
+                )]),
+            },
             hold_off: true,
         }
     }

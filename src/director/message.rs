@@ -1,14 +1,14 @@
 //! What is said over the director's socket: a line of JSON each way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::beat::Shortfall;
+use crate::beat::{ServerWish, Shortfall, pairs};
 use crate::config::{ConnectionSync, Services};
-use crate::types::GroupId;
+use crate::types::{GroupId, ServersId};
 
-use super::pool::{Order, PoolView};
+use super::pool::PoolView;
 
 /// Its name in the run directory.
 pub const SOCKET_NAME: &str = "director.sock";
@@ -28,6 +28,15 @@ pub enum Ask {
         sync: Option<ConnectionSync>,
         /// The groups that are held here; `None`: the daemon has just begun, and does not know yet.
         held: Option<BTreeSet<GroupId>>,
+        /// What operators want of servers.
+        #[serde(with = "pairs")]
+        wishes: BTreeMap<ServersId, ServerWish>,
+    },
+    /// By the daemon: this is what operators want of servers from now on.
+    Obey {
+        /// All of it.
+        #[serde(with = "pairs")]
+        wishes: BTreeMap<ServersId, ServerWish>,
     },
     /// By the daemon: these groups are held here from now on.
     Hold {
@@ -36,15 +45,6 @@ pub enum Ask {
     },
     /// How is it?
     Pool,
-    /// An operator's order for a server.
-    Order {
-        /// In this service only.
-        service: Option<String>,
-        /// Its name or address.
-        server: String,
-        /// `None`: as if nothing had been ordered.
-        order: Option<Order>,
-    },
 }
 
 /// What is answered.
@@ -53,12 +53,7 @@ pub enum Ask {
 pub enum Word {
     /// To [`Ask::Pool`].
     Pool(PoolView),
-    /// To [`Ask::Order`]: it holds for these servers of these services.
-    Ordered {
-        /// Services and servers.
-        servers: Vec<(String, String)>,
-    },
-    /// It is not done, for this reason.
+    /// What was asked cannot be understood.
     Refused {
         /// In words.
         why: String,

@@ -6,6 +6,7 @@
 
 mod health;
 mod memory;
+mod orders;
 mod outlook;
 #[cfg(test)]
 mod tests;
@@ -15,16 +16,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::beat::Shortfall;
+use crate::beat::{ServerWish, Shortfall};
 use crate::config::{Balancer, Check, Forwarding, Server, Service, Services, WhenDown};
 use crate::time::Span;
-use crate::types::GroupId;
+use crate::types::{GroupId, ServersId};
 
 use super::check::Verdict;
 use super::table::{Entry, Table};
 
 pub use health::{Health, State};
-pub use memory::{Memory, Order};
+pub use memory::Memory;
+use orders::Orders;
 pub use outlook::Outlook;
 pub use view::{CheckView, PoolView, ServerView, ServiceView};
 
@@ -87,17 +89,6 @@ pub struct Changes {
     pub events: Vec<Event>,
 }
 
-/// Why an order is not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// There is none.
-    #[error("no service has a server {0}")]
-    NoSuchServer(String),
-    /// There is none.
-    #[error("there is no service {0}")]
-    NoSuchService(String),
-}
-
 /// What a node finds out is news to another for so long at most.
 const NEWS: Span = Span::seconds(2);
 
@@ -113,6 +104,7 @@ pub struct Pool {
     numbers: BTreeMap<Probe, ProbeId>,
     next: u64,
     memory: Memory,
+    orders: Orders,
     /// How servers look from here, by the group that serves them.
     outlooks: BTreeMap<GroupId, Outlook>,
     /// Services that must not be in this node's kernel now.
@@ -157,6 +149,8 @@ struct Pooled {
 struct Member {
     server: Arc<Server>,
     probes: Vec<ProbeId>,
+    /// What operators want of it.
+    order: Option<ServerWish>,
     /// As it was told last.
     state: State,
     since: Span,
@@ -239,7 +233,8 @@ impl Pool {
             let known = known.filter(|known| known.server.address == server.address);
             let (state, since) =
                 known.map_or((State::Unknown, now), |known| (known.state.clone(), known.since));
-            let member = Member { server: Arc::clone(server), probes, state, since };
+            let order = self.orders.of(name, server_name, server.address);
+            let member = Member { server: Arc::clone(server), probes, order, state, since };
             servers.insert(server_name.clone(), member);
         }
         let mut leaving = BTreeMap::new();
@@ -292,37 +287,27 @@ impl Pool {
         changes
     }
 
-    /// An operator's order for a server, in each service that has one of this name or address, or in this service only.
-    /// Told is where it holds.
-    pub fn order(
-        &mut self,
-        service: Option<&str>,
-        server: &str,
-        order: Option<Order>,
-        now: Span,
-    ) -> Result<(Vec<(String, String)>, Changes), Refused> {
-        if let Some(name) = service.filter(|name| !self.services.contains_key(*name)) {
-            return Err(Refused::NoSuchService(name.to_owned()));
+    /// What operators want of servers from now on. One that a director finds drained when it begins has ended what it had.
+    pub fn obey(&mut self, wishes: BTreeMap<ServersId, ServerWish>, now: Span) -> Changes {
+        let is_change = self.orders.set(wishes);
+        let (mut changes, mut changed) = (Changes::default(), BTreeSet::new());
+        for (service, pooled) in &mut self.services {
+            for (name, member) in &mut pooled.servers {
+                let has = self.orders.of(service, name, member.server.address);
+                let had = std::mem::replace(&mut member.order, has);
+                if is_change {
+                    self.orders.change((service, name), had, has, now);
+                }
+                if has != had {
+                    changed.insert(service.clone());
+                }
+            }
         }
-        let is_meant = |name: &str, member: &Member| {
-            name == server || server.parse().is_ok_and(|address: IpAddr| address == member.server.address)
-        };
-        let mut found = Vec::new();
-        for (name, pooled) in self.services.iter().filter(|(name, _)| service.is_none_or(|one| one == *name))
-        {
-            let meant = pooled.servers.iter().filter(|(name, member)| is_meant(name, member));
-            found.extend(meant.map(|(server, _)| (name.clone(), server.clone())));
+        for service in changed {
+            self.weigh(&service, now, &mut changes);
+            changes.tables.insert(service);
         }
-        if found.is_empty() {
-            return Err(Refused::NoSuchServer(server.to_owned()));
-        }
-        let mut changes = Changes::default();
-        for (service, server) in &found {
-            self.memory.set(service, server, order, now);
-            self.weigh(service, now, &mut changes);
-            changes.tables.insert(service.clone());
-        }
-        Ok((found, changes))
+        changes
     }
 
     /// Time has passed.
@@ -333,7 +318,7 @@ impl Pool {
             let before = pooled.leaving.len();
             pooled.leaving.retain(|_, (_, until)| *until > now);
             let drain = pooled.service.drain;
-            let has_drained = self.memory.ends_of_drain(name, drain, now);
+            let has_drained = self.orders.ends_of_drain(name, drain, now);
             if pooled.leaving.len() != before || has_drained {
                 changes.tables.insert(name.clone());
             }
@@ -348,7 +333,7 @@ impl Pool {
         let drains = self
             .services
             .iter()
-            .filter_map(|(name, pooled)| self.memory.next_end_of_drain(name, pooled.service.drain));
+            .filter_map(|(name, pooled)| self.orders.next_end_of_drain(name, pooled.service.drain));
         let begins = match self.phase {
             Phase::Asking(until) => Some(until),
             Phase::Idle | Phase::Begun => None,
@@ -372,8 +357,8 @@ impl Pool {
         Changes { tables: before.symmetric_difference(&self.withheld).cloned().collect(), events: Vec::new() }
     }
 
-    /// What is wanted of the balancer of a service: that it has this table, or none of it. `None`: nobody knows yet, or it is
-    /// none of ours any more.
+    /// What is wanted of the balancer of a service: that it has this table, or none of it. `None`: nobody knows yet, or
+    /// it is none of ours any more.
     pub fn wish(&self, name: &str) -> Option<(&Service, Option<Table>)> {
         let service = &self.services.get(name)?.service;
         if self.withheld.contains(name) {
@@ -408,21 +393,20 @@ impl Pool {
 
     /// The weight that a server is given; `None`: it is not in the table.
     fn share(&self, service: &str, name: &str, member: &Member, when_down: WhenDown) -> Option<u32> {
-        let order = self.memory.get(service, name);
-        if let Some(Order::Drain) = order {
-            return self.memory.is_draining(service, name).then_some(0);
+        if member.order == Some(ServerWish::Drain) {
+            return self.orders.is_draining(service, name).then_some(0);
         }
         match (&member.state, when_down) {
-            (State::Well, _) => Some(self.weight(member, order)),
+            (State::Well, _) => Some(self.weight(member)),
             (State::Unknown, _) | (State::Bad(_), WhenDown::Remove) => None,
             (State::Bad(_), WhenDown::Quiesce) => Some(0),
         }
     }
 
     /// The operator's word, the check's, or the configuration's.
-    fn weight(&self, member: &Member, order: Option<Order>) -> u32 {
-        if let Some(Order::Weight(weight)) = order {
-            return weight;
+    fn weight(&self, member: &Member) -> u32 {
+        if let Some(ServerWish::Weight(weight)) = member.order {
+            return weight.into();
         }
         let checks = member.probes.iter().filter_map(|id| self.probes.get(id)?.health.weight());
         checks.min().unwrap_or(member.server.weight)
@@ -451,7 +435,7 @@ impl Pool {
             changes.tables.insert(name.to_owned());
         }
         let live = self.live(name, &pooled);
-        pooled.shortfall = self.shortfall(name, &pooled);
+        pooled.shortfall = Self::shortfall(&pooled);
         let Service { quorum, hysteresis, .. } = *pooled.service;
         let has_enough = if pooled.has_enough {
             live >= u64::from(quorum.saturating_sub(hysteresis))
@@ -483,10 +467,9 @@ impl Pool {
     }
 
     /// Of the servers that no operator has taken out, so many hundredths are not well.
-    fn shortfall(&self, name: &str, pooled: &Pooled) -> u8 {
-        let is_meant = |server: &&String| self.memory.get(name, server) != Some(Order::Drain);
+    fn shortfall(pooled: &Pooled) -> u8 {
         let (mut all, mut lost) = (0_u64, 0_u64);
-        for (_, member) in pooled.servers.iter().filter(|(server, _)| is_meant(server)) {
+        for member in pooled.servers.values().filter(|member| member.order != Some(ServerWish::Drain)) {
             let weight = u64::from(member.server.weight);
             all += weight;
             lost += if matches!(member.state, State::Bad(_)) { weight } else { 0 };

@@ -16,10 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Sender, UnboundedSender};
 use tokio::time::sleep;
 
-use crate::beat::Shortfall;
+use crate::beat::{ServerWish, Shortfall};
 use crate::config::{At, Balancer, ConnectionSync, Services, limits};
 use crate::time::Span;
-use crate::types::GroupId;
+use crate::types::{GroupId, ServersId};
 
 use super::check::Verdict;
 use super::check::perform::{Means, Prepared, Target, perform};
@@ -204,7 +204,7 @@ impl Director {
     fn hear(&mut self, ask: Ask, reply: Sender<Word>) {
         let now = clock::now();
         let word = match ask {
-            Ask::Serve { services, sync, held } => {
+            Ask::Serve { services, sync, held, wishes } => {
                 for (about, why) in &self.troubles {
                     let word = Word::Trouble { about: about.clone(), why: Some(why.clone()) };
                     let _ = reply.try_send(word);
@@ -213,7 +213,12 @@ impl Director {
                 self.outlook = Vec::new();
                 self.sync = sync;
                 self.held = held.or(self.held.take());
+                self.obey(wishes, now);
                 self.serve(services, now);
+                return;
+            }
+            Ask::Obey { wishes } => {
+                self.obey(wishes, now);
                 return;
             }
             Ask::Hold { groups } => {
@@ -228,17 +233,6 @@ impl Director {
                 }
                 Word::Pool(view)
             }
-            Ask::Order { service, server, order } => {
-                match self.pool.order(service.as_deref(), &server, order, now) {
-                    Ok((servers, changes)) => {
-                        self.follow(changes);
-                        self.remember();
-                        self.next_tick = self.pool.next_tick();
-                        Word::Ordered { servers }
-                    }
-                    Err(refused) => Word::Refused { why: refused.to_string() },
-                }
-            }
         };
         // Who does not wait for the answer has gone.
         let _ = reply.try_send(word);
@@ -247,6 +241,12 @@ impl Director {
     fn trouble_of(&self, service: &str) -> Option<String> {
         let balancer = Which::of(&self.services.get(service)?.balancer);
         self.troubles.get(&balancer.word()).cloned()
+    }
+
+    fn obey(&mut self, wishes: BTreeMap<ServersId, ServerWish>, now: Span) {
+        let changes = self.pool.obey(wishes, now);
+        self.follow(changes);
+        self.next_tick = self.pool.next_tick();
     }
 
     fn serve(&mut self, services: Services, now: Span) {

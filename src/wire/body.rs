@@ -21,10 +21,11 @@ use bincode::enc::{Encode, Encoder, EncoderImpl};
 use bincode::error::{DecodeError, EncodeError};
 
 use crate::beat::{
-    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Shortfall, Subject, Unfit, VoterDigests, Wish,
+    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, ServerOrder, ServerOrders, ServerWish, Shortfall,
+    Subject, Unfit, VoterDigests, Wish,
 };
 use crate::time::Span;
-use crate::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence};
+use crate::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence, ServersId};
 
 use super::frame::PART_BYTES;
 use super::limits;
@@ -34,6 +35,8 @@ use super::refused::Refused;
 const NUMBER: usize = 9;
 /// A hash.
 const HASH: usize = 4;
+/// The longest form of a weight: a marker and two bytes.
+const WEIGHT: usize = 3;
 /// A digest.
 const DIGEST: usize = 8;
 
@@ -42,10 +45,13 @@ const DIGEST: usize = 8;
 pub const MOST_BYTES: usize = 64
     + limits::NODES * (HASH + 3 * NUMBER)
     + limits::GROUPS * (HASH + NUMBER + 1 + NUMBER)
-    + limits::GROUPS * (HASH + 3 * NUMBER + HASH + NUMBER)
+    + limits::GROUPS * (HASH + 2 * NUMBER + 1 + HASH + NUMBER)
     + limits::GROUPS * (HASH + 1 + NUMBER)
+    + limits::GROUPS * (HASH + 2)
     + limits::GROUPS * (HASH + HASH)
     + limits::ORDERS * (1 + HASH + NUMBER + 1 + HASH)
+    + limits::SERVER_ORDERS_BY * (HASH + NUMBER)
+    + limits::SERVER_ORDERS * (DIGEST + NUMBER + HASH + 1 + WEIGHT)
     + Marks::MOST * DIGEST;
 const _: () = assert!(MOST_BYTES <= limits::PARTS * PART_BYTES, "every beat within the limits must fit");
 
@@ -62,7 +68,10 @@ pub fn encode(beat: &Beat, bytes: &mut Vec<u8>) -> Result<(), TooMany> {
     let most_groups = [beat.claims.len(), beat.grants.len()].into_iter().chain(of_facts);
     let groups_fit = most_groups.into_iter().all(|count| count <= limits::GROUPS);
     let marks = beat.marks.as_ref().map_or(0, |marks| marks.places.len());
-    let rest_fits = facts.orders.len() <= limits::ORDERS && marks <= Marks::MOST;
+    let servers = &facts.servers;
+    let servers_fit =
+        servers.given.len() <= limits::SERVER_ORDERS_BY && servers.hold.len() <= limits::SERVER_ORDERS;
+    let rest_fits = facts.orders.len() <= limits::ORDERS && servers_fit && marks <= Marks::MOST;
     if beat.heard.len() > limits::NODES || !groups_fit || !rest_fits {
         return Err(TooMany);
     }
@@ -281,7 +290,42 @@ fn put_facts<E: Encoder>(to: &mut E, facts: &Facts) -> Result<(), EncodeError> {
         put(to, order.version)?;
         put_wish(to, order.wish)?;
     }
+    put_servers(to, &facts.servers)
+}
+
+fn put_servers<E: Encoder>(to: &mut E, orders: &ServerOrders) -> Result<(), EncodeError> {
+    put_count(to, orders.given.len())?;
+    for (node, last) in &orders.given {
+        put_hash(to, node.0)?;
+        put(to, *last)?;
+    }
+    put_count(to, orders.hold.len())?;
+    for (server, ServerOrder { number, by, wish }) in &orders.hold {
+        put_digest(to, server.0)?;
+        put(to, *number)?;
+        put_hash(to, by.0)?;
+        match wish {
+            ServerWish::Drain => put_byte(to, 0)?,
+            ServerWish::Weight(weight) => put_byte(to, 1).and_then(|()| put(to, u64::from(*weight)))?,
+        }
+    }
     Ok(())
+}
+
+fn take_servers<D: Decoder>(from: &mut D, orders: &mut ServerOrders) -> Result<(), DecodeError> {
+    take_map(from, &mut orders.given, limits::SERVER_ORDERS_BY, |from| {
+        Ok((NodeId(take_hash(from)?), take(from)?))
+    })?;
+    take_map(from, &mut orders.hold, limits::SERVER_ORDERS, |from| {
+        let server = ServersId(take_digest(from)?);
+        let (number, by) = (take(from)?, NodeId(take_hash(from)?));
+        let wish = match take_byte(from)? {
+            0 => ServerWish::Drain,
+            1 => ServerWish::Weight(u16::try_from(take(from)?).map_err(|_| meaningless())?),
+            _ => return Err(meaningless()),
+        };
+        Ok((server, ServerOrder { number, by, wish }))
+    })
 }
 
 fn take_facts<D: Decoder>(from: &mut D, facts: &mut Facts) -> Result<(), DecodeError> {
@@ -315,7 +359,8 @@ fn take_facts<D: Decoder>(from: &mut D, facts: &mut Facts) -> Result<(), DecodeE
             _ => return Err(meaningless()),
         };
         Ok((subject, Order { version: take(from)?, wish: take_wish(from)? }))
-    })
+    })?;
+    take_servers(from, &mut facts.servers)
 }
 
 fn put_marks<E: Encoder>(to: &mut E, marks: Option<&Marks>) -> Result<(), EncodeError> {

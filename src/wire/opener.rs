@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_recording_under_an_old_key_does_not_push_the_present_key_out_of_the_cache() {
-        let body = [0; 28];
+        let body = [0; 30];
         let mut alice = Sealer::new(&ring([1, 2]), "web", ALICE, LIFE);
         let mut recorded = alice.seal_part(Sequence(1), 0, 0, &body);
         alice.set_keys(&ring([2, 1]), "web");

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use systole::beat::{Subject, Unfit, Wish};
+use systole::beat::{ServerWish, Subject, Unfit, Wish};
 use systole::cluster::{
-    Action, DownReason, Event, LossReason, Outcome, Reason, RefusedReason, StopReason, Unable, VotersRefused,
-    Votes, WithdrawReason,
+    Action, DownReason, Event, LossReason, Outcome, Reason, RefusedReason, ServersRefusedReason, StopReason,
+    Unable, VotersRefused, Votes, WithdrawReason,
 };
 use systole::config::notify::{ALARM, KINDS};
 use systole::config::parse_toml;
 use systole::control::variables::Told;
 use systole::control::words::Words;
 use systole::time::Span;
-use systole::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId};
+use systole::types::{Epoch, GroupId, Incarnation, InterfaceId, LinkId, NodeId, ServersId};
 
 use super::world::{PAIR, World};
 
@@ -89,6 +89,15 @@ fn of_resources_and_orders() -> Vec<(Event, &'static str)> {
         (
             Event::Ordered { subject: Subject::Group(WEB), wish: Wish::Place(LB1) },
             "an operator ordered: web on lb1",
+        ),
+        (
+            Event::ServersOrdered { servers: ServersId(7), wish: Some(ServerWish::Weight(3)) },
+            "an operator ordered: weight 3 for s0000000000000007",
+        ),
+        (
+            Event::ServersRefused { servers: ServersId(7), because: ServersRefusedReason::ForMore },
+            "nothing is taken back: it was ordered for s0000000000000007, which means more servers than these; take that \
+             back, or order otherwise for these",
         ),
         (
             Event::Refused { subject: Subject::Node(NodeId(7)), because: RefusedReason::Unknown },

@@ -443,15 +443,23 @@ fn drains() {
             (well, failed)
         })
         .unwrap();
-    let state = |site: &Site, state: &str| {
-        let pool = site.pool("lb0");
+    let is = |site: &Site, node: &str, state: &str| {
+        let pool = site.pool(node);
         pool.is_some_and(|pool| pool["services"][0]["servers"][0]["state"] == state)
     };
-    for _ in 0..3 {
-        assert!(site.ask("lb0", &["pool", "drain", "one"]).status.success());
-        site.wait("it is drained", |site| state(site, "drained"));
+    let state = |site: &Site, state: &str| is(site, "lb0", state);
+    // Whoever is asked: the holder, the other one, or the witness, which has no director.
+    for (node, back) in [("lb0", "lb1"), ("lb1", "witness"), ("witness", "lb0")] {
+        assert!(site.ask(node, &["pool", "drain", "one"]).status.success());
+        site.wait("it is drained on both", |site| {
+            ["lb0", "lb1"].iter().all(|node| is(site, node, "drained"))
+        });
         assert_eq!(site.shares(false, 10), (0, 10));
-        assert!(site.ask("lb0", &["pool", "undrain", "one"]).status.success());
+        let refused = site.ask(back, &["pool", "undrain", "10.78.0.11"]);
+        assert_eq!(refused.status.code(), Some(1));
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(why.contains("it was ordered for one, which means more servers"), "{why}");
+        assert!(site.ask(back, &["pool", "undrain", "one"]).status.success());
         site.wait("it has connections again", |site| site.shares(false, 3).0 == 2);
     }
     assert!(site.ask("lb0", &["pool", "drain", "10.78.0.11"]).status.success());
@@ -464,9 +472,21 @@ fn drains() {
     let (well, failed) = clients.finish().unwrap();
     println!("    {well} requests, {} failed", failed.len());
     assert!(failed.is_empty() && well > 100, "{failed:?}");
-    let refused = site.ask("lb0", &["pool", "drain", "three"]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("no service has a server three"));
+    let unknown = site.ask("lb0", &["pool", "drain", "three"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no server \"three\""));
+    // Nor does the other director, when the first one dies, nor whoever comes back.
+    site.lab.machine_mut("lb0").unwrap().kill().unwrap();
+    let holds = |site: &mut Site| site.lab.machine_mut("lb1").unwrap().has(address(false)).unwrap();
+    site.wait("the other holds it", holds);
+    site.wait("it answers", |site| site.fetch(false).is_ok());
+    assert_eq!(site.shares(false, 10), (0, 10));
+    let program = site.program.clone();
+    site.lab.start("lb0", &program).unwrap();
+    site.wait("it is drained there, too", |site| state(site, "drained"));
+    // In other words it is the same server of the same service.
+    assert!(site.ask("lb0", &["pool", "undrain", "one", "--service", "web"]).status.success());
+    site.wait("it has connections", |site| site.shares(false, 3).0 == 2);
 }
 
 fn is_mended() {

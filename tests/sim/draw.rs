@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use systole::beat::ServerWish;
 use systole::cluster::{Action, Command};
 use systole::config::{Config, TiebreakMethod};
 use systole::rng::Rng;
-use systole::types::{InterfaceId, NodeId};
+use systole::types::{InterfaceId, NodeId, ServersId};
 
 use crate::agents::AgentEnd;
 use crate::cluster::{Shape, draw_config};
@@ -414,7 +415,7 @@ fn draw_command(plan: &Plan, who: Who, rng: &mut Rng) -> Op {
     let nodes: Vec<NodeId> = config.nodes.keys().copied().collect();
     let groups: Vec<_> = config.groups.keys().copied().collect();
     let (node, group) = (pick(rng, &nodes), pick(rng, &groups));
-    let command = match rng.below(14) {
+    let command = match rng.below(17) {
         0..4 => Command::Standby { node },
         4..6 => Command::Online { node },
         6..8 => Command::Takeover { group },
@@ -422,7 +423,13 @@ fn draw_command(plan: &Plan, who: Who, rng: &mut Rng) -> Op {
         10 => Command::Avoid { group, node },
         11 => Command::Unmove { group },
         12 => Command::Maintenance { on: rng.chance(500), group: rng.chance(500).then_some(group) },
-        _ => Command::Cleanup { group },
+        13 => Command::Cleanup { group },
+        _ => {
+            let servers = (0..=rng.below(2)).map(|_| ServersId(rng.below(3))).collect();
+            let wishes =
+                [None, Some(ServerWish::Drain), Some(ServerWish::Weight(3)), Some(ServerWish::Weight(5))];
+            Command::Servers { servers, wish: pick(rng, &wishes), wider: Vec::new() }
+        }
     };
     Op::Command { who, command }
 }

@@ -1,11 +1,12 @@
 //! Runs: one seed from its draw to its verdict, and many of them.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use systole::cluster::{Core, Effects};
 use systole::config::Config;
-use systole::types::GroupId;
+use systole::types::{GroupId, NodeId};
 
 use crate::draw::{Class, Plan, draw, survives_alone};
 use crate::faults::Op;
@@ -321,8 +322,31 @@ impl World {
         }
     }
 
+    /// Whoever hears the others wants what they want of servers, whatever became of orders and memories before.
+    fn want_the_same(&mut self) {
+        let wishes = |world: &Self| -> Vec<_> {
+            // Who is configured no more hears nobody.
+            let nodes = &world.config.nodes;
+            let belong =
+                world.machines.iter().filter(|machine| nodes.contains_key(&NodeId::of(&machine.name)));
+            belong.filter_map(|machine| machine.daemon.core.as_ref()).map(Core::server_wishes).collect()
+        };
+        if !self.healed || wishes(self).iter().all(BTreeMap::is_empty) {
+            return;
+        }
+        self.run_until(self.now + 2 * self.longest_lease);
+        self.stats.exercise(11);
+        let all = wishes(self);
+        if all.windows(2).any(|pair| pair[0] != pair[1]) {
+            self.violate(11, format!("not all want the same of servers: {all:?}"));
+        }
+    }
+
     /// What every run ends with.
     fn finish(&mut self) {
+        if self.violation.is_none() {
+            self.want_the_same();
+        }
         self.stats.cluster_time = self.now * self.machines.len() as u64;
         for node in 0..self.machines.len() {
             let recording = self.machines[node].daemon.recording.take();

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use systole::beat::{
-    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, Shortfall, Subject, Unfit, VoterDigests, Wish,
+    Beat, Claim, Facts, Flags, Grant, Heard, Order, Phase, ServerOrder, ServerOrders, ServerWish, Shortfall,
+    Subject, Unfit, VoterDigests, Wish,
 };
 use systole::rng::Rng;
 use systole::time::Span;
-use systole::types::{Epoch, GroupId, Incarnation, LinkId, Marks, NodeId, Sequence};
-use systole::wire::{KeyRing, Life, Opener, Sealer};
+use systole::types::{Epoch, GroupId, Incarnation, LinkId, Marks, NodeId, Sequence, ServersId};
+use systole::wire::{KeyRing, Life, Opener, Sealer, limits};
 
 pub(crate) const CLUSTER: &str = "web";
 pub(crate) const ALICE: NodeId = NodeId::of("alice");
@@ -154,6 +155,16 @@ fn any_facts(rng: &mut Rng, most: u64) -> Facts {
             let wish = wishes[rng.below(5) as usize];
             (subjects[rng.below(4) as usize], Order { version: number(rng), wish })
         }),
+        servers: ServerOrders {
+            given: map(rng, most.min(limits::SERVER_ORDERS_BY as u64), |rng| {
+                (NodeId(hash(rng)), number(rng))
+            }),
+            hold: map(rng, most.min(limits::SERVER_ORDERS as u64), |rng| {
+                let wish =
+                    if rng.chance(500) { ServerWish::Drain } else { ServerWish::Weight(number(rng) as u16) };
+                (ServersId(rng.next_u64()), ServerOrder { number: number(rng), by: NodeId(hash(rng)), wish })
+            }),
+        },
     }
 }
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use systole::beat::{Beat, Flags};
+use systole::beat::{
+    Beat, Claim, Flags, Grant, Heard, Order, Phase, ServerOrder, ServerWish, Shortfall, Subject, Unfit, Wish,
+};
 use systole::rng::Rng;
-use systole::types::{NodeId, Sequence};
+use systole::time::Span;
+use systole::types::{Epoch, GroupId, Incarnation, Marks, NodeId, Sequence, ServersId};
 use systole::wire::{Datagram, News, Refused, Unsealed, body, limits};
 
 use crate::beats::{self, ALICE, ALICES, SERIAL, WIRE};
@@ -33,7 +36,7 @@ fn empty() -> (Beat, Vec<u8>) {
         ..beats::healthy(1, 0, 1)
     };
     let bytes = bytes_of(&beat);
-    assert_eq!(bytes, [0; 28], "an empty map costs one byte");
+    assert_eq!(bytes, [0; 30], "an empty map costs one byte");
     (beat, bytes)
 }
 
@@ -154,7 +157,8 @@ fn counts_beyond_the_limits_are_refused_before_anything_is_made_for_them() {
     let (_, bytes) = empty();
     let with_count = |at: usize, count: u16| {
         let [low, high] = count.to_le_bytes();
-        decode(&[&bytes[..at], &[251, low, high], &bytes[at + 1..]].concat())
+        // Too few bytes follow for one entry.
+        decode(&[&bytes[..at], &[251, low, high], &[0; 3]].concat())
     };
     for at in [HEARD, CLAIMS, GRANTS] {
         assert_eq!(with_count(at, 1_001), Err(Refused::TooMany));
@@ -190,6 +194,48 @@ fn a_beat_beyond_the_limits_is_not_sealed_and_one_at_all_limits_is() {
     beat.sequence = Sequence(2);
     beat.heard.extend([1, 2].map(|id| (NodeId(id), heard)));
     assert_eq!(alice.seal(&beat), Err(Unsealed::TooMany(body::TooMany)));
+}
+
+#[test]
+fn no_beat_within_the_limits_is_longer_than_its_limit_and_the_longest_is_nearly_so_long() {
+    // Each map at its limit, each number at its longest.
+    let (far, nodes) = (u64::MAX, || (0..limits::NODES as u32).map(NodeId));
+    let groups = || (0..limits::GROUPS as u32).map(GroupId);
+    let mut beat = beats::healthy(2, 2, 1);
+    (beat.incarnation, beat.sequence, beat.sent_at) = (Incarnation(far), Sequence(far), Span(far));
+    beat.heard = nodes()
+        .map(|node| (node, Heard { incarnation: Incarnation(far), sequence: Sequence(far), age: Span(far) }))
+        .collect();
+    let claim = Claim { epoch: Epoch(far), phase: Phase::Held, lease: Span(far) };
+    beat.claims = groups().map(|group| (group, claim)).collect();
+    let grant = |group: GroupId| Grant {
+        holder: NodeId(group.0 ^ 1),
+        incarnation: Incarnation(far),
+        epoch: Epoch(far),
+        sequence: Sequence(far - u64::from(group.0)),
+    };
+    beat.grants = groups().map(|group| (group, grant(group))).collect();
+    let facts = &mut beat.facts;
+    facts.reach = u16::MAX;
+    facts.unfit = groups().map(|group| (group, Unfit::Failed { retry_in: Span(far) })).collect();
+    facts.shortfall = groups().map(|group| (group, Shortfall { least: 100, most: 100 })).collect();
+    facts.handover = groups().map(|group| (group, NodeId(0))).collect();
+    let order = Order { version: far, wish: Wish::Avoid(NodeId(0)) };
+    facts.orders = (0..limits::ORDERS as u32).map(|id| (Subject::Group(GroupId(id)), order)).collect();
+    facts.servers.given = nodes().take(limits::SERVER_ORDERS_BY).map(|node| (node, far)).collect();
+    let order = ServerOrder { number: far, by: NodeId(0), wish: ServerWish::Weight(u16::MAX) };
+    let servers = (0..limits::SERVER_ORDERS as u64).map(ServersId);
+    facts.servers.hold = servers.map(|servers| (servers, order)).collect();
+    beat.marks = Some(Marks { depth: 1, places: (0..Marks::MOST as u64).map(|place| far - place).collect() });
+    let mut bytes = Vec::new();
+    body::encode(&beat, &mut bytes).expect("it is within the limits");
+    assert!(bytes.len() <= body::MOST_BYTES, "{} of {}", bytes.len(), body::MOST_BYTES);
+    assert!(
+        bytes.len() > body::MOST_BYTES - 200,
+        "{} of {}: the limit has forgotten something",
+        bytes.len(),
+        body::MOST_BYTES
+    );
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Taking<'_> {
 
     pub(super) fn memory(&mut self, memory: Option<&Memory>) {
         self.out.flag(memory.is_some());
-        let Some(Memory { grants, claims, warm, unsure, orders, hold_off }) = memory else { return };
+        let Some(Memory { grants, claims, warm, unsure, orders, servers, hold_off }) = memory else { return };
         self.out.flag(*hold_off);
         self.out.count(grants.len());
         for (group, RememberedGrant { holder, incarnation, epoch, sequence, lease }) in grants {
@@ -59,6 +59,7 @@ impl Taking<'_> {
             }
         }
         self.orders_of(orders);
+        self.server_orders(servers);
     }
 
     pub(super) fn voter(&mut self, voter: &Voter) {

@@ -163,37 +163,51 @@ fn without_somebody_else_the_few_go_on() {
     assert!(!pool.view(at(3)).services[0].has_enough);
 }
 
+fn wishes(all: &[(Option<&str>, &str, ServerWish)]) -> BTreeMap<ServersId, ServerWish> {
+    all.iter().map(|(service, word, wish)| (ServersId::of(*service, word), *wish)).collect()
+}
+
 #[test]
 fn a_drained_server_ends_what_it_has_and_is_then_gone_until_it_is_wanted_again() {
     let mut pool = started(&two("drain = \"30s\""));
-    let (found, changes) = pool.order(None, "10.0.0.1", Some(Order::Drain), at(10)).unwrap();
-    assert_eq!(found, [("web".to_owned(), "one".to_owned())]);
+    pool.obey(wishes(&[]), at(9));
+    let drained = wishes(&[(None, "10.0.0.1", ServerWish::Drain)]);
+    let changes = pool.obey(drained.clone(), at(10));
     assert!(changes.tables.contains("web"));
     assert_eq!(pool.shares(), [weight("one", 0), weight("two", 1)]);
     assert_eq!(pool.next_tick(), Some(at(40)));
-    // To say it again gives no more time.
-    pool.order(Some("web"), "one", Some(Order::Drain), at(39)).unwrap();
+    // To say it again, in whatever words, gives no more time.
+    assert_eq!(pool.obey(drained.clone(), at(20)), Changes::default());
+    pool.obey(wishes(&[(Some("web"), "one", ServerWish::Drain)]), at(39));
     assert_eq!(pool.tick(at(39)), Changes::default());
     assert!(pool.tick(at(40)).tables.contains("web"));
     assert_eq!((pool.shares(), pool.next_tick()), (vec![weight("two", 1)], None));
-    // Another life knows it.
-    let text = serde_json::to_string(pool.memory()).unwrap();
-    let mut next = Pool::new(serde_json::from_str(&text).unwrap());
+    // Another life is told, and gives it no time: nobody knows for how long it has been so.
+    let mut next = Pool::new(Memory::default());
+    next.obey(drained, at(50));
     next.serve(&two(""), at(50));
     next.all("10.0.0.1", &well(), at(51));
     next.all("10.0.0.2", &well(), at(51));
     assert_eq!(next.shares(), [weight("two", 1)]);
-    next.order(None, "one", None, at(52)).unwrap();
+    next.obey(wishes(&[]), at(52));
     assert_eq!(next.shares(), [weight("one", 3), weight("two", 1)]);
 }
 
 #[test]
-fn an_order_for_nobody_is_refused() {
+fn of_two_orders_that_which_names_the_server_more_exactly_holds() {
     let mut pool = started(&two(""));
-    let refused = pool.order(None, "three", Some(Order::Drain), at(2)).unwrap_err();
-    assert_eq!(refused.to_string(), "no service has a server three");
-    let refused = pool.order(Some("wbe"), "one", None, at(2)).unwrap_err();
-    assert_eq!(refused.to_string(), "there is no service wbe");
+    let weighs = |service, word, weight| (service, word, ServerWish::Weight(weight));
+    let mut all = vec![weighs(None, "10.0.0.1", 10)];
+    for (order, weighs_now) in [
+        (weighs(None, "one", 20), 20),
+        (weighs(Some("web"), "10.0.0.1", 30), 30),
+        (weighs(Some("web"), "one", 40), 40),
+        (weighs(Some("other"), "one", 50), 40),
+    ] {
+        all.push(order);
+        pool.obey(wishes(&all), at(3));
+        assert_eq!(pool.shares(), [weight("one", weighs_now), weight("two", 1)]);
+    }
 }
 
 #[test]
@@ -201,9 +215,9 @@ fn a_weight_that_is_ordered_comes_before_that_of_the_check() {
     let mut pool = started(&two(""));
     pool.all("10.0.0.1", &Verdict::Well { answer: String::new(), weight: Some(20) }, at(2));
     assert_eq!(pool.shares(), [weight("one", 20), weight("two", 1)]);
-    pool.order(None, "one", Some(Order::Weight(5)), at(3)).unwrap();
+    pool.obey(wishes(&[(None, "one", ServerWish::Weight(5))]), at(3));
     assert_eq!(pool.shares(), [weight("one", 5), weight("two", 1)]);
-    pool.order(None, "one", None, at(3)).unwrap();
+    pool.obey(wishes(&[]), at(3));
     assert_eq!(pool.shares(), [weight("one", 20), weight("two", 1)]);
 }
 
@@ -299,6 +313,10 @@ fn a_server_of_a_service_has_it_in_its_kernel_only_while_it_holds_it() {
     assert!(has(&pool, "direct") && has(&pool, "nat"));
     assert_eq!(pool.withhold(&elsewhere, own).tables, BTreeSet::from(["direct".to_owned()]));
     assert!(!has(&pool, "direct") && has(&pool, "nat"));
+    let view = pool.view(at(2));
+    let shown = |name: &str| view.services.iter().find(|one| one.name == name).unwrap();
+    assert!(shown("direct").is_withheld && shown("direct").servers.iter().all(|one| one.weight.is_none()));
+    assert!(!shown("nat").is_withheld);
     assert!(pool.withhold(&elsewhere, own).tables.is_empty(), "nothing is new");
     assert_eq!(pool.withhold(&here, own).tables, BTreeSet::from(["direct".to_owned()]));
     assert!(has(&pool, "direct"));

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::beat::Shortfall;
+use crate::beat::{ServerWish, Shortfall};
 use crate::config::At;
 use crate::time::Span;
 
-use super::{Member, Order, Pool, Pooled, Probed, State};
+use super::{Member, Pool, Pooled, Probed, State};
 
 /// All services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct ServiceView {
     pub has_enough: bool,
     /// Whether somebody else answers instead.
     pub is_sorry: bool,
+    /// Whether it is kept out of this node's balancer, for another node holds it and this one is a server of it.
+    #[serde(default)]
+    pub is_withheld: bool,
     /// How much of its group's servers is found not well, in hundredths of the worst of its services: of late, at best and
     /// at worst. Nothing: no group serves it.
     #[serde(default)]
@@ -52,7 +55,7 @@ pub struct ServerView {
     /// Its weight in the table; nothing: it is not in it.
     pub weight: Option<u32>,
     /// What an operator has ordered.
-    pub order: Option<Order>,
+    pub order: Option<ServerWish>,
     /// Why it is down.
     pub why: Option<String>,
     /// Each of its checks.
@@ -82,13 +85,13 @@ impl Pool {
     }
 
     fn service_view(&self, name: &str, pooled: &Pooled, now: Span) -> ServiceView {
-        let table = self.table(name);
+        let table = self.wish(name).and_then(|(_, table)| table);
         let weight = |server: &str| Some(table.as_ref()?.entries.get(server)?.weight);
         let server = |(server, member): (&String, &Member)| {
-            let order = self.memory.get(name, server);
+            let order = member.order;
             let state = match (order, &member.state) {
-                (Some(Order::Drain), _) if self.memory.is_draining(name, server) => "draining",
-                (Some(Order::Drain), _) => "drained",
+                (Some(ServerWish::Drain), _) if self.orders.is_draining(name, server) => "draining",
+                (Some(ServerWish::Drain), _) => "drained",
                 (_, State::Unknown) => "unknown",
                 (_, State::Well) => "up",
                 (_, State::Bad(_)) => "down",
@@ -115,6 +118,7 @@ impl Pool {
             balancer: pooled.service.balancer.word(),
             has_enough: pooled.has_enough,
             is_sorry: !pooled.has_enough && pooled.service.sorry.is_some(),
+            is_withheld: self.withheld.contains(name),
             shortfall: self.outlook_of(pooled).map(|outlook| outlook.shortfall(now)),
             trouble: None,
             servers: pooled.servers.iter().map(server).collect(),
