@@ -1,12 +1,16 @@
 //! The rig: a network namespace for whoever checks and one for the servers, with a cable between them; and the director's
 //! process, spoken to as the daemon speaks to it.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use nix::unistd::gettid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, gettid};
 use systole::config::{Services, parse_toml};
 use systole::director::message::{Ask, SOCKET_NAME, Word};
 use systole::director::pool::PoolView;
@@ -110,9 +114,13 @@ impl Director {
 
     /// As the daemon does it. How long the line is, in bytes.
     pub(crate) fn serve(&mut self, services: &Services) -> usize {
-        let mut line =
-            serde_json::to_string(&Ask::Serve { services: services.clone(), sync: None, held: None })
-                .unwrap();
+        let mut line = serde_json::to_string(&Ask::Serve {
+            services: services.clone(),
+            sync: None,
+            held: None,
+            wishes: BTreeMap::new(),
+        })
+        .unwrap();
         line.push('\n');
         self.tells.write_all(line.as_bytes()).unwrap();
         line.len()
@@ -148,6 +156,51 @@ impl Director {
 impl Drop for Director {
     fn drop(&mut self) {
         let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The daemon, which keeps a director running. Dropped, both end.
+pub(crate) struct Daemon {
+    child: Child,
+    config: PathBuf,
+    run_dir: PathBuf,
+    keys: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it, near, as the node a.
+    pub(crate) fn start(rig: &Rig, text: &str) -> Self {
+        let path = |name: &str| rig.folder.path().join(name);
+        let (config, run_dir, keys) = (path("systole.toml"), path("run"), path("keys"));
+        fs::write(&keys, "1 00112233445566778899aabbccddeeff\n").unwrap();
+        fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
+        let mut command = Command::new(systole());
+        command.arg("run").arg("--config").arg(&config).args(["--node", "a"]);
+        command.arg("--run-dir").arg(&run_dir).arg("--state-dir").arg(path("state"));
+        let log = fs::File::create(path("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        fs::write(&config, with_keys(text, &keys)).unwrap();
+        Self { child: rig.near.spawn(command).unwrap(), config, run_dir, keys }
+    }
+
+    /// Gives it another configuration, as an operator does.
+    pub(crate) fn reload(&self, text: &str) {
+        fs::write(&self.config, with_keys(text, &self.keys)).unwrap();
+        let output =
+            Command::new(systole()).arg("reload").arg("--run-dir").arg(&self.run_dir).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+fn with_keys(text: &str, keys: &Path) -> String {
+    text.replacen("[cluster]\n", &format!("[cluster]\nkeys = \"{}\"\n", keys.display()), 1)
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It hands over, and ends the director.
+        let _ = kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM);
         let _ = self.child.wait();
     }
 }

@@ -15,7 +15,7 @@ use systole::time::Span;
 
 use super::Options;
 use super::process::{megabytes, used};
-use super::rig::{Director, PATIENCE, Rig, head, services, systole};
+use super::rig::{Daemon, Director, PATIENCE, Rig, head, services, systole};
 use super::servers::Servers;
 
 const TABLE: &str = "systole-services";
@@ -145,8 +145,25 @@ pub(crate) fn tables(options: &Options) {
     assert_eq!(view.services.len(), count);
     row("`systole pool`, all of it", milliseconds(took));
     row("memory, now / at most", memory(&director));
-    reloads(options, &rig, &mut director);
+    reloads(options, &rig, usize::MAX, &mut |text| {
+        director.serve(&services(text));
+    });
     rest(options, &rig, &director);
+    drop((director, rig));
+    whole(options);
+}
+
+/// The same through the daemon, as an operator does it: a file, and `systole reload`.
+fn whole(options: &Options) {
+    let rig = Rig::build();
+    let _servers = Servers::start(&rig.far, &[80]);
+    let daemon = Daemon::start(&rig, &text(options, Variant::default()));
+    let began = clock::now();
+    let count = options.services;
+    let at = settled(&rig, "all are in the kernel", move |chains| chains.get("services") == Some(&count));
+    println!("| the daemon, with its director | |\n| --- | --- |");
+    row("from its start until all rules are in the kernel", milliseconds(at - began));
+    reloads(options, &rig, 5, &mut |text| daemon.reload(text));
 }
 
 /// How long the configuration takes to be read.
@@ -165,12 +182,12 @@ fn read(options: &Options, rig: &Rig) {
     println!();
 }
 
-/// One thing changed at a time: when it is in the kernel, and which rules are not the same as before.
-fn reloads(options: &Options, rig: &Rig, director: &mut Director) {
+/// One thing changed at a time, so many of them: when it is in the kernel, and which rules are not the same as before.
+fn reloads(options: &Options, rig: &Rig, most: usize, tell: &mut dyn FnMut(&str)) {
     println!(
-        "\n| one reload | in the kernel after | last transaction after | transactions | rules new / gone | in the chains |"
+        "\n| one reload | told within | in the kernel after | last transaction after | transactions | rules new / gone | in the chains |"
     );
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
     let (count, each) = (options.services, options.servers);
     let middle = format!("to:s{:04}", count / 2);
     let is_there = |chains: &BTreeMap<String, usize>, chain: &str, rules: usize| {
@@ -197,11 +214,12 @@ fn reloads(options: &Options, rig: &Rig, director: &mut Director) {
         }),
         ("a weight in each service", Variant { all: Some(3), ..whole }, Box::new(|_| true)),
     ];
-    for (name, variant, is_so) in changes {
-        let services = services(&text(options, variant));
+    for (name, variant, is_so) in changes.into_iter().take(most) {
+        let text = text(options, variant);
         let (before, generation) = (numbers(rig), self::generation(rig));
         let began = clock::now();
-        director.serve(&services);
+        tell(&text);
+        let told = milliseconds(clock::now() - began);
         // A change without a different number of rules shows itself by its transaction.
         let changes_something = name != "nothing changed";
         let at = if changes_something { settled_after(rig, name, generation, is_so) } else { began };
@@ -216,7 +234,11 @@ fn reloads(options: &Options, rig: &Rig, director: &mut Director) {
         chains.dedup();
         let shown = if chains.len() > 4 { format!("{} chains", chains.len()) } else { chains.join(", ") };
         let all = if changes_something { milliseconds(calm - began) } else { "-".to_owned() };
-        println!("| {name} | {took} | {all} | {transactions} | {} / {} | {shown} |", new.len(), gone.len());
+        println!(
+            "| {name} | {told} | {took} | {all} | {transactions} | {} / {} | {shown} |",
+            new.len(),
+            gone.len()
+        );
     }
     println!();
 }

@@ -26,9 +26,9 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// Databases are made at their first start, on a machine that may be busy.
-const START: Span = Span::seconds(120);
+pub(crate) const START: Span = Span::seconds(120);
 
-const fn real(name: &'static str, run: fn()) -> Test {
+pub(crate) const fn real(name: &'static str, run: fn()) -> Test {
     let needs = || {
         let whole = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         if !is_root() || whole.split_whitespace().nth(2) != Some("4294967295") {
@@ -46,13 +46,13 @@ fn script() -> PathBuf {
 }
 
 /// A daemon that runs, with all that it has started; it ends with this.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     log: PathBuf,
 }
 
 impl Daemon {
-    fn start(kind: &str, folder: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(kind: &str, folder: &Path, args: &[&str]) -> Self {
         let log = folder.join(format!("{kind}.log"));
         let to = || fs::File::create(&log).unwrap();
         let mut command = Command::new(script());
@@ -77,7 +77,7 @@ impl Daemon {
     }
 
     /// To the daemon itself.
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let daemon = self.first().and_then(first_child).expect("it runs");
         kill(Pid::from_raw(daemon.try_into().unwrap()), signal).unwrap();
     }
@@ -100,7 +100,7 @@ fn first_child(process: u32) -> Option<u32> {
 }
 
 /// One that its users may look into.
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     shell(&format!("chmod 755 {}", folder.path().display()));
     folder

@@ -9,6 +9,7 @@ mod checks;
 mod daemons;
 mod haproxy;
 mod haproxy_faults;
+mod kinds;
 mod load;
 mod pool;
 mod program;
@@ -36,6 +37,7 @@ const TESTS: &[&[Test]] = &[
     haproxy_faults::TESTS,
     proxied::TESTS,
     daemons::TESTS,
+    kinds::TESTS,
 ];
 
 fn main() -> ExitCode {

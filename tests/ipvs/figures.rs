@@ -2,22 +2,33 @@
 //! judged by a person; but what must not depend on the machine is demanded: that a change does not wait for a look.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::Write as _;
-use std::net::IpAddr;
-use std::process::{Command, Stdio};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use systole::config::{At, Forwarding, Transport};
 use systole::director::balancer::Balance;
 use systole::director::balancer::ipvs::Ipvs;
 use systole::director::table::{Table, Tables};
+use systole::lab::clock;
+use systole::time::Span;
 
 use crate::Test;
 use crate::seen::{by_ipvsadm, by_us};
+use crate::site::{PATIENCE, program};
 use crate::want::{service, table};
 use crate::world::{Space, World, run};
 
-pub(crate) const TESTS: &[Test] = &[("two_thousand_services", two_thousand)];
+pub(crate) const TESTS: &[Test] = &[
+    ("two_thousand_services", two_thousand),
+    ("a_reload_of_two_thousand_services_touches_what_is_changed", |_| reloads()),
+];
 
 const SERVICES: u16 = 2_000;
 const SERVERS: u8 = 10;
@@ -82,6 +93,110 @@ fn two_thousand(_: &World) {
         let _ = timed("the same set by `ipvsadm -R`", || restore(&saved));
         assert_eq!(by_ipvsadm(), read);
     });
+}
+
+/// The configuration of as many, a weight of one of which is this.
+fn text(keys: &Path, weight: u32) -> String {
+    let address = |number: u16| Ipv4Addr::from(0xac1f_0100 + u32::from(number / 10));
+    let addresses: Vec<_> =
+        (0..SERVICES).step_by(10).map(|number| format!("\"{}/16\"", address(number))).collect();
+    let mut text = format!(
+        "[cluster]\nname = \"large\"\nkeys = \"{}\"\n[node.a]\n[node.b]\n[link.x]\ninterface = \"c0\"\n\
+         broadcast = true\n[[group.web.resource]]\nagent = \"vip\"\n\
+         params = {{ address = [{}], interface = \"c0\" }}\n",
+        keys.display(),
+        addresses.join(", ")
+    );
+    for number in 0..SERVICES {
+        let [high, low] = number.to_be_bytes();
+        let port = 8_000 + number % 10;
+        writeln!(
+            text,
+            "[service.s{number:04}]\naddress = \"{}:{port}\"\nscheduler = \"wlc\"\ncheck = false\n\
+             [service.s{number:04}.server]",
+            address(number)
+        )
+        .unwrap();
+        for server in 1..=SERVERS {
+            let weight = if (number, server) == (MIDDLE, 1) { weight } else { 1 };
+            writeln!(
+                text,
+                "r{server} = {{ address = \"10.{}.{high}.{low}:80\", weight = {weight} }}",
+                110 + server
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+/// The service of which something is changed.
+const MIDDLE: u16 = SERVICES / 2;
+
+/// A daemon, which ends with its director.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+fn reloads() {
+    Space::new("large").enter(|| {
+        run("ip link add c0 type veth peer name c1");
+        run("ip address add 172.30.0.1/30 dev c0");
+        ["c0", "c1"].iter().for_each(|interface| drop(run(&format!("ip link set {interface} up"))));
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("keys"), "1 00112233445566778899aabbccddeeff\n").unwrap();
+        fs::set_permissions(path("keys"), fs::Permissions::from_mode(0o600)).unwrap();
+        let configure = |weight| fs::write(path("systole.toml"), text(&path("keys"), weight)).unwrap();
+        configure(1);
+        let mut command = Command::new(program());
+        command.arg("run").arg("--config").arg(path("systole.toml")).args(["--node", "a"]);
+        command.arg("--run-dir").arg(path("run")).arg("--state-dir").arg(path("state"));
+        let log = fs::File::create(path("log")).unwrap();
+        let (began, child) = (clock::now(), command.stdout(log.try_clone().unwrap()).stderr(log).spawn());
+        let _daemon = Daemon(child.unwrap());
+        let lines = usize::from(SERVICES) * (1 + usize::from(SERVERS));
+        let wait = |what: &str, is_so: &dyn Fn() -> bool| {
+            let seen = clock::wait_for(PATIENCE, || is_so().then_some(()));
+            seen.unwrap_or_else(|| panic!("{what}: {}", fs::read_to_string(path("log")).unwrap()));
+        };
+        wait("all are in the kernel", &|| by_ipvsadm().len() == lines);
+        println!("  from the daemon's start until `ipvsadm` reads all of them: {}", clock::now() - began);
+        let before = by_ipvsadm();
+        for what in ["one weight changed", "nothing changed since"] {
+            let weight = 7;
+            configure(weight);
+            let _ = timed(&format!("`systole reload`, {what}"), || {
+                let mut command = Command::new(program());
+                assert!(command.arg("reload").arg("--run-dir").arg(path("run")).status().unwrap().success());
+            });
+            let asked = clock::now();
+            wait(what, &|| weights().contains(&weight));
+            println!("  from there until it is in the kernel: {}", clock::now() - asked);
+            // The next look at the whole is ten seconds after the last one at most.
+            clock::wait(Span::seconds(11));
+            let after = by_ipvsadm();
+            let different = before.iter().zip(&after).filter(|(before, after)| before != after);
+            assert_eq!((different.count(), after.len()), (1, lines), "{what}");
+        }
+        assert!(
+            !fs::read_to_string(path("log")).unwrap().contains("somebody else"),
+            "nothing had to be mended"
+        );
+    });
+}
+
+/// The weights of the servers of the service in the middle, in the kernel.
+fn weights() -> Vec<u32> {
+    let mut kernel = systole::net::ipvs::Ipvs::open().unwrap();
+    let address = IpAddr::from((0xac1f_0100 + u32::from(MIDDLE / 10)).to_be_bytes());
+    let at = At::Address { address, port: 8_000 + MIDDLE % 10, protocol: Transport::Tcp };
+    kernel.destinations(at).unwrap().into_iter().map(|seen| seen.destination.weight).collect()
 }
 
 fn restore(lines: &str) {

@@ -12,6 +12,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use systole::lab::{Lab, MachinePlan, Plan, PortPlan, Program, clock};
@@ -27,11 +28,15 @@ pub(crate) const DIRECTORS: [&str; 2] = ["lb0", "lb1"];
 const SERVERS: [(&str, u8); 2] = [("one", 11), ("two", 12)];
 
 /// Longer than anything takes, on an emulated machine.
-const PATIENCE: Span = Span::seconds(120);
+pub(crate) const PATIENCE: Span = Span::seconds(120);
 const LOOK: Span = Span::millis(20);
 
 /// What starts daemons, where it is not where cargo has put it.
 const OTHER: &str = "SYSTOLE_TEST_PROGRAM";
+
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os(OTHER).unwrap_or_else(|| env!("CARGO_BIN_EXE_systole").into()).into()
+}
 
 pub(crate) struct Site {
     pub(crate) lab: Lab,
@@ -62,8 +67,7 @@ impl Site {
             command.args([peer::SERVE, name]).stdout(Stdio::null());
             space.spawn(command).unwrap()
         });
-        let path = std::env::var_os(OTHER).unwrap_or_else(|| env!("CARGO_BIN_EXE_systole").into());
-        let program = Program { path: path.into(), config, before: Vec::new(), plays_agents: false };
+        let program = Program { path: program(), config, before: Vec::new(), plays_agents: false };
         let mut site = Self { lab, _servers: servers.into() };
         for node in ["lb0", "lb1", "witness"] {
             site.lab.start(node, &program).unwrap();
