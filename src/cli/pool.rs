@@ -66,41 +66,43 @@ enum Ordered {
     },
 }
 
+impl Ordered {
+    fn request(&self, service: &Option<String>) -> Request {
+        let service = service.clone();
+        match self {
+            Self::Drain { server } => Request::Drain(Servers { service, server: server.clone() }),
+            Self::Undrain { server } => Request::Undrain(Servers { service, server: server.clone() }),
+            Self::Weight { server, weight } => {
+                Request::Weigh { service, server: server.clone(), weight: *weight }
+            }
+        }
+    }
+
+    fn done(&self) -> String {
+        match self {
+            Self::Drain { server } => format!("no new connections for {server}"),
+            Self::Undrain { server } => format!("as the checks and the configuration say: {server}"),
+            Self::Weight { server, weight } => format!("weight {weight} for {server}"),
+        }
+    }
+}
+
 /// A director answers at once, or not at all.
 const UNANSWERED: Duration = Duration::from_secs(10);
 
 impl Pool {
     /// Shows or orders.
     pub fn run(&self) -> Result<(), Failure> {
-        let service = self.service.clone();
-        let (request, done) = match &self.order {
-            None if self.watch => {
+        let Some(order) = &self.order else {
+            if self.watch {
                 self.watch();
                 return Ok(());
             }
-            None => return self.show(),
-            Some(Ordered::Drain { server }) => (
-                Request::Drain(Servers { service, server: server.clone() }),
-                "no new connections for".to_owned(),
-            ),
-            Some(Ordered::Undrain { server }) => {
-                let request = Request::Undrain(Servers { service, server: server.clone() });
-                (request, "the checks and the configuration decide again about".to_owned())
-            }
-            Some(Ordered::Weight { server, weight }) => {
-                let request = Request::Weigh { service, server: server.clone(), weight: *weight };
-                (request, format!("weight {weight} for"))
-            }
+            return self.show();
         };
-        let server = match &self.order {
-            Some(
-                Ordered::Drain { server } | Ordered::Undrain { server } | Ordered::Weight { server, .. },
-            ) => server,
-            None => return Ok(()),
-        };
-        Daemon { run_dir: self.run_dir.clone() }.connect()?.order(&request)?;
+        Daemon { run_dir: self.run_dir.clone() }.connect()?.order(&order.request(&self.service))?;
         let of = self.service.as_ref().map(|service| format!(" of {service}")).unwrap_or_default();
-        say(&format!("{done} {server}{of}, on every node\n"));
+        say(&format!("{}{of}, on every node\n", order.done()));
         Ok(())
     }
 
