@@ -4,7 +4,7 @@
 //! everything a node decides is a function of the newest beat of each peer and of its own clock (`docs/protocol.md`).
 //! Plain data: `wire` turns it into bytes and back, `cluster` fills it in and judges it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -275,14 +275,14 @@ pub struct ServerOrders {
     #[serde(with = "pairs")]
     pub given: BTreeMap<NodeId, u64>,
     /// Those that hold, by whom they are about. What is not here and has no greater number was taken back, or replaced.
-    #[serde(with = "pairs")]
-    pub hold: BTreeMap<ServersId, ServerOrder>,
+    /// Several for the same were given where nobody knew of the others.
+    pub hold: BTreeSet<(ServersId, ServerOrder)>,
 }
 
 /// An operator's order for servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServerOrder {
-    /// Grows with each order of a node.
+    /// Greater than that of each order which was known where it was given.
     pub number: u64,
     /// The node where it was given.
     pub by: NodeId,

@@ -71,7 +71,7 @@ impl ServersId {
         Self(bytes.fold(0xcbf2_9ce4_8422_2325, step))
     }
 
-    /// All that names a server, what says the most first.
+    /// All that names a server.
     pub fn all_of(service: &str, name: &str, address: IpAddr) -> [Self; 4] {
         let address = address.to_string();
         let of = |service, word: &str| Self::of(service, word);

@@ -1,7 +1,6 @@
 //! The rig: a network namespace for whoever checks and one for the servers, with a cable between them; and the director's
 //! process, spoken to as the daemon speaks to it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -118,7 +117,7 @@ impl Director {
             services: services.clone(),
             sync: None,
             held: None,
-            wishes: BTreeMap::new(),
+            orders: None,
         })
         .unwrap();
         line.push('\n');

@@ -198,7 +198,9 @@ fn service_lines(service: &ServiceView, colour: bool) -> String {
         text.push_str(&format!("  {}\n", paint(trouble, RED, colour)));
     }
     if service.is_withheld {
-        text.push_str("  not in this node's kernel: another node holds it, and this one is a server of it\n");
+        text.push_str(
+            "  not in this node's kernel: this node does not hold it, and is itself a server of it\n",
+        );
     }
     if !service.has_enough {
         let what = if service.is_sorry {

@@ -446,8 +446,10 @@ pub enum VotersRefused {
 pub enum ServersRefusedReason {
     /// Too many hold already.
     TooMany,
-    /// What is to be taken back was ordered for more servers than these.
+    /// They are named by an order for more servers than these, too.
     ForMore,
+    /// This node has just started: others may know orders that it has not heard of.
+    Starting,
 }
 
 /// Why an order can't be carried out.

@@ -566,8 +566,8 @@ impl<'a> Taking<'a> {
             self.out.word(*last);
         }
         self.out.count(hold.len());
-        for (server, ServerOrder { number, by, wish }) in hold {
-            self.out.word(server.0);
+        for (servers, ServerOrder { number, by, wish }) in hold {
+            self.out.word(servers.0);
             self.out.word(*number);
             self.node(*by);
             self.out.word(match wish {

@@ -244,12 +244,17 @@ pub enum Command {
         group: Option<GroupId>,
     },
     /// These servers shall be treated so.
-    Servers {
+    OrderServers {
         /// Which.
+        servers: ServersId,
+        /// How.
+        wish: ServerWish,
+    },
+    /// What was ordered for these servers is taken back.
+    FreeServers {
+        /// Which, and by whatever else they alone are named.
         servers: Vec<ServersId>,
-        /// How; nothing: an order for them is taken back.
-        wish: Option<ServerWish>,
-        /// Who means more servers, and these among them.
+        /// By what they are named, and others as well.
         wider: Vec<ServersId>,
     },
     /// Forget the failures of a group here, and try again.

@@ -81,8 +81,8 @@ impl Core {
                 let wish = if on { Wish::Maintenance } else { Wish::Nothing };
                 self.order(group.map_or(Subject::Cluster, Subject::Care), wish, fx);
             }
-            Command::Servers { servers, wish: Some(wish), .. } => self.order_servers(&servers, wish, fx),
-            Command::Servers { servers, wish: None, wider } => self.take_back(&servers, &wider, fx),
+            Command::OrderServers { servers, wish } => self.order_servers(servers, wish, fx),
+            Command::FreeServers { servers, wider } => self.free_servers(&servers, &wider, fx),
             Command::Cleanup { group } => self.clean_up(group, fx),
             Command::FenceAck { node } => self.fence_acknowledged(node, fx),
             Command::Leave => {

@@ -109,6 +109,7 @@ fn facts(words: &Words<'_>, event: &Event) -> Value {
             let because = match because {
                 ServersRefusedReason::TooMany => "too-many",
                 ServersRefusedReason::ForMore => "for-more",
+                ServersRefusedReason::Starting => "starting",
             };
             json!({"servers": words.servers(*servers), "because": because})
         }

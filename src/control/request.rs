@@ -229,18 +229,16 @@ impl Request {
                 Command::Maintenance { on: *on, group }
             }
             Self::Drain(Servers { service, server }) => {
-                let wish = Some(ServerWish::Drain);
                 let servers = servers(config, service.as_deref(), server)?;
-                Command::Servers { servers, wish, wider: Vec::new() }
+                Command::OrderServers { servers, wish: ServerWish::Drain }
             }
             Self::Weigh { service, server, weight } => {
-                let wish = Some(ServerWish::Weight(*weight));
                 let servers = servers(config, service.as_deref(), server)?;
-                Command::Servers { servers, wish, wider: Vec::new() }
+                Command::OrderServers { servers, wish: ServerWish::Weight(*weight) }
             }
             Self::Undrain(Servers { service, server }) => {
                 let (servers, wider) = all_for(config, service.as_deref(), server)?;
-                Command::Servers { servers, wish: None, wider }
+                Command::FreeServers { servers, wider }
             }
             Self::Cleanup { group: name } => Command::Cleanup { group: group(config, name)? },
             Self::FenceAck { node: name } => Command::FenceAck { node: node(&Some(name.clone()))? },
@@ -292,8 +290,8 @@ fn id(service: Option<&str>, server: &str) -> ServersId {
     ServersId::of(service, address.as_deref().unwrap_or(server))
 }
 
-fn servers(config: &Config, service: Option<&str>, server: &str) -> Result<Vec<ServersId>, Reply> {
-    meant(config, service, server).map(|_| vec![id(service, server)])
+fn servers(config: &Config, service: Option<&str>, server: &str) -> Result<ServersId, Reply> {
+    meant(config, service, server).map(|_| id(service, server))
 }
 
 /// Every order that is for these and for nobody else, however it was given; and those that are for others as well.

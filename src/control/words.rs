@@ -344,12 +344,16 @@ impl<'a> Words<'a> {
         let about = self.servers(servers);
         match because {
             ServersRefusedReason::TooMany => format!(
-                "the order for {about} is refused: {MOST_SERVER_ORDERS} orders for servers hold already, or too many nodes have \
-                 given some; take some back with `systole pool undrain`, or give it where others were given"
+                "the order for {about} is refused: {MOST_SERVER_ORDERS} orders for servers hold already; take some back with \
+                 `systole pool undrain`"
             ),
             ServersRefusedReason::ForMore => format!(
-                "nothing is taken back: it was ordered for {about}, which means more servers than these; take that back, or \
-                 order otherwise for these"
+                "they are still meant by the order for {about}, which means more servers; take that back, or order otherwise \
+                 for these"
+            ),
+            ServersRefusedReason::Starting => format!(
+                "the order for {about} is refused: this node has just started and may not know newer orders yet; ask again \
+                 in a moment"
             ),
         }
     }

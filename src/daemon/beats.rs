@@ -473,7 +473,7 @@ impl Beats {
     fn carry_out(&mut self, effects: Effects) {
         let mut holds_others = self.held.is_none();
         // Memory may know of some.
-        let mut wishes_others = self.held.is_none();
+        let mut orders_others = self.held.is_none();
         for effect in urgent_first(effects) {
             match effect {
                 Effect::Remember(memory) => self.remember(memory),
@@ -521,7 +521,7 @@ impl Beats {
                 }
                 Effect::FeedWatchdog => self.feed(Meal::Feed(self.stepped)),
                 Effect::Tell(event) => {
-                    wishes_others |= matches!(event, Event::ServersOrdered { .. });
+                    orders_others |= matches!(event, Event::ServersOrdered { .. });
                     self.to_desk.keep(Said::Event(event));
                 }
                 Effect::Left => {
@@ -535,8 +535,8 @@ impl Beats {
         if holds_others {
             self.tell_held();
         }
-        if wishes_others {
-            self.to_desk.keep(Said::Wishes(self.core.server_wishes()));
+        if orders_others {
+            self.to_desk.keep(Said::ServerOrders(self.core.server_orders().into_iter().collect()));
         }
         self.flush();
     }

@@ -17,7 +17,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::agents::supervisor::Errand;
-use crate::beat::ServerWish;
 use crate::cluster::{Action, Command, Event, Input, Stored, Ticket};
 use crate::config::{Config, Fence, Resource, Respawn};
 use crate::control::variables;
@@ -25,7 +24,7 @@ use crate::control::words::Words;
 use crate::control::{self, Answer, Desk, Question, Socket};
 use crate::net::frame::Mac;
 use crate::time::Span;
-use crate::types::{GroupId, InterfaceId, NodeId, ServersId};
+use crate::types::{GroupId, InterfaceId, NodeId};
 
 use super::agents::{Agents, Supervisor};
 use super::beats::Told;
@@ -84,7 +83,7 @@ pub(super) enum Said {
     /// The groups whose leases are held here now.
     Held(BTreeSet<GroupId>),
     /// Operators want this of servers.
-    Wishes(BTreeMap<ServersId, ServerWish>),
+    ServerOrders(director::ServerOrders),
     /// The machine's watchdog counts, or why not.
     Watchdog(Result<String, String>),
     /// Why the agent of addresses failed.
@@ -296,7 +295,7 @@ impl OrdinaryThread {
                 self.to_beats.post(Told::Input(Input::Shortfall { group, shortfall }));
             }
             Said::Held(groups) => self.director.iter().for_each(|director| director.hold(&groups)),
-            Said::Wishes(wishes) => self.director.iter().for_each(|director| director.obey(wishes.clone())),
+            Said::ServerOrders(orders) => self.director.iter().for_each(|director| director.obey(&orders)),
             Said::Watchdog(Err(why)) => self.alarm("watchdog".to_owned(), why),
             Said::Watchdog(Ok(what)) => self.calm("watchdog", &what),
             Said::Agent { group, why } => {

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch::{self, Receiver, Sender};
 use tokio::time::sleep;
 
-use crate::beat::{ServerWish, Shortfall};
+use crate::beat::{ServerOrder, Shortfall};
 use crate::config::{Config, Respawn};
 use crate::director::message::{Ask, SOCKET_NAME, Word};
 use crate::types::{GroupId, NodeId, ServersId};
@@ -37,11 +37,14 @@ pub(super) enum FromDirector {
     Servers { group: GroupId, shortfall: Shortfall },
 }
 
+/// What operators want of servers.
+pub(super) type ServerOrders = Vec<(ServersId, ServerOrder)>;
+
 /// What is to be served, for whoever connects.
 pub(super) struct Director {
     config: Sender<Arc<Config>>,
     held: Sender<Option<BTreeSet<GroupId>>>,
-    wishes: Sender<BTreeMap<ServersId, ServerWish>>,
+    orders: Sender<Option<ServerOrders>>,
 }
 
 impl Director {
@@ -49,11 +52,11 @@ impl Director {
     pub(super) fn new(run_dir: &Path, config: Arc<Config>, node: NodeId, to_desk: Mailbox<Said>) -> Self {
         let (config, configured) = watch::channel(config);
         let (held, holds) = watch::channel(None);
-        let (wishes, wished) = watch::channel(BTreeMap::new());
+        let (orders, ordered) = watch::channel(None);
         let path = run_dir.join(SOCKET_NAME);
-        let way = Way { path, node, to_desk, configured, holds, wished, found: BTreeMap::new() };
+        let way = Way { path, node, to_desk, configured, holds, ordered, found: BTreeMap::new() };
         tokio::spawn(way.run());
-        Self { config, held, wishes }
+        Self { config, held, orders }
     }
 
     /// From now on this is to be served.
@@ -67,8 +70,8 @@ impl Director {
     }
 
     /// From now on operators want this of servers.
-    pub(super) fn obey(&self, wishes: BTreeMap<ServersId, ServerWish>) {
-        self.wishes.send_replace(wishes);
+    pub(super) fn obey(&self, orders: &ServerOrders) {
+        self.orders.send_replace(Some(orders.clone()));
     }
 }
 
@@ -99,7 +102,7 @@ struct Way {
     configured: Receiver<Arc<Config>>,
     /// `None`: it is not known yet.
     holds: Receiver<Option<BTreeSet<GroupId>>>,
-    wished: Receiver<BTreeMap<ServersId, ServerWish>>,
+    ordered: Receiver<Option<ServerOrders>>,
     /// How servers are found, as it was told since the director knows what is served.
     found: BTreeMap<GroupId, Shortfall>,
 }
@@ -154,7 +157,7 @@ impl Way {
                             services: config.services.clone(),
                             sync: config.sync.clone(),
                             held: self.holds.borrow_and_update().clone(),
-                            wishes: self.wished.borrow_and_update().clone(),
+                            orders: self.ordered.borrow_and_update().clone(),
                         })
                     }
                     Err(_) => break Ok(()),
@@ -163,8 +166,8 @@ impl Way {
                     Ok(()) => self.holds.borrow_and_update().clone().map(|groups| Ask::Hold { groups }),
                     Err(_) => break Ok(()),
                 },
-                changed = self.wished.changed() => match changed {
-                    Ok(()) => Some(Ask::Obey { wishes: self.wished.borrow_and_update().clone() }),
+                changed = self.ordered.changed() => match changed {
+                    Ok(()) => self.ordered.borrow_and_update().clone().map(|orders| Ask::Obey { orders }),
                     Err(_) => break Ok(()),
                 },
                 word = words.next_line() => match word {

@@ -154,7 +154,7 @@ mod tests {
             orders: BTreeMap::from([(Subject::Group(GroupId::of("web")), order)]),
             servers: ServerOrders {
                 given: BTreeMap::from([(NodeId::of("lb0"), 7)]),
-                hold: BTreeMap::from([(
+                hold: BTreeSet::from([(
                     ServersId::of(Some("web"), "one"),
                     ServerOrder { number: 7, by: NodeId::of("lb0"), wish: ServerWish::Weight(3) },
                 )]),

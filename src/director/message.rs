@@ -1,10 +1,10 @@
 //! What is said over the director's socket: a line of JSON each way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::beat::{ServerWish, Shortfall, pairs};
+use crate::beat::{ServerOrder, Shortfall};
 use crate::config::{ConnectionSync, Services};
 use crate::types::{GroupId, ServersId};
 
@@ -28,15 +28,13 @@ pub enum Ask {
         sync: Option<ConnectionSync>,
         /// The groups that are held here; `None`: the daemon has just begun, and does not know yet.
         held: Option<BTreeSet<GroupId>>,
-        /// What operators want of servers.
-        #[serde(with = "pairs")]
-        wishes: BTreeMap<ServersId, ServerWish>,
+        /// What operators want of servers; `None`: as above.
+        orders: Option<Vec<(ServersId, ServerOrder)>>,
     },
     /// By the daemon: this is what operators want of servers from now on.
     Obey {
         /// All of it.
-        #[serde(with = "pairs")]
-        wishes: BTreeMap<ServersId, ServerWish>,
+        orders: Vec<(ServersId, ServerOrder)>,
     },
     /// By the daemon: these groups are held here from now on.
     Hold {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::beat::{ServerWish, Shortfall};
+use crate::beat::{ServerOrder, ServerWish, Shortfall};
 use crate::config::{Balancer, Check, Forwarding, Server, Service, Services, WhenDown};
 use crate::time::Span;
 use crate::types::{GroupId, ServersId};
@@ -288,8 +288,8 @@ impl Pool {
     }
 
     /// What operators want of servers from now on. One that a director finds drained when it begins has ended what it had.
-    pub fn obey(&mut self, wishes: BTreeMap<ServersId, ServerWish>, now: Span) -> Changes {
-        let is_change = self.orders.set(wishes);
+    pub fn obey(&mut self, orders: BTreeMap<ServersId, ServerOrder>, now: Span) -> Changes {
+        let is_change = self.orders.set(orders);
         let (mut changes, mut changed) = (Changes::default(), BTreeSet::new());
         for (service, pooled) in &mut self.services {
             for (name, member) in &mut pooled.servers {

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Sender, UnboundedSender};
 use tokio::time::sleep;
 
-use crate::beat::{ServerWish, Shortfall};
+use crate::beat::{ServerOrder, Shortfall};
 use crate::config::{At, Balancer, ConnectionSync, Services, limits};
 use crate::time::Span;
 use crate::types::{GroupId, ServersId};
@@ -204,7 +204,7 @@ impl Director {
     fn hear(&mut self, ask: Ask, reply: Sender<Word>) {
         let now = clock::now();
         let word = match ask {
-            Ask::Serve { services, sync, held, wishes } => {
+            Ask::Serve { services, sync, held, orders } => {
                 for (about, why) in &self.troubles {
                     let word = Word::Trouble { about: about.clone(), why: Some(why.clone()) };
                     let _ = reply.try_send(word);
@@ -213,12 +213,12 @@ impl Director {
                 self.outlook = Vec::new();
                 self.sync = sync;
                 self.held = held.or(self.held.take());
-                self.obey(wishes, now);
+                orders.into_iter().for_each(|orders| self.obey(orders, now));
                 self.serve(services, now);
                 return;
             }
-            Ask::Obey { wishes } => {
-                self.obey(wishes, now);
+            Ask::Obey { orders } => {
+                self.obey(orders, now);
                 return;
             }
             Ask::Hold { groups } => {
@@ -243,8 +243,8 @@ impl Director {
         self.troubles.get(&balancer.word()).cloned()
     }
 
-    fn obey(&mut self, wishes: BTreeMap<ServersId, ServerWish>, now: Span) {
-        let changes = self.pool.obey(wishes, now);
+    fn obey(&mut self, orders: Vec<(ServersId, ServerOrder)>, now: Span) {
+        let changes = self.pool.obey(orders.into_iter().collect(), now);
         self.follow(changes);
         self.next_tick = self.pool.next_tick();
     }

@@ -300,8 +300,8 @@ fn put_servers<E: Encoder>(to: &mut E, orders: &ServerOrders) -> Result<(), Enco
         put(to, *last)?;
     }
     put_count(to, orders.hold.len())?;
-    for (server, ServerOrder { number, by, wish }) in &orders.hold {
-        put_digest(to, server.0)?;
+    for (servers, ServerOrder { number, by, wish }) in &orders.hold {
+        put_digest(to, servers.0)?;
         put(to, *number)?;
         put_hash(to, by.0)?;
         match wish {
@@ -316,16 +316,20 @@ fn take_servers<D: Decoder>(from: &mut D, orders: &mut ServerOrders) -> Result<(
     take_map(from, &mut orders.given, limits::SERVER_ORDERS_BY, |from| {
         Ok((NodeId(take_hash(from)?), take(from)?))
     })?;
-    take_map(from, &mut orders.hold, limits::SERVER_ORDERS, |from| {
-        let server = ServersId(take_digest(from)?);
+    let mut before = None;
+    for _ in 0..take_count(from, limits::SERVER_ORDERS)? {
+        let servers = ServersId(take_digest(from)?);
         let (number, by) = (take(from)?, NodeId(take_hash(from)?));
         let wish = match take_byte(from)? {
             0 => ServerWish::Drain,
             1 => ServerWish::Weight(u16::try_from(take(from)?).map_err(|_| meaningless())?),
             _ => return Err(meaningless()),
         };
-        Ok((server, ServerOrder { number, by, wish }))
-    })
+        let order = (servers, ServerOrder { number, by, wish });
+        ascend(&mut before, order)?;
+        orders.hold.insert(order);
+    }
+    Ok(())
 }
 
 fn take_facts<D: Decoder>(from: &mut D, facts: &mut Facts) -> Result<(), DecodeError> {

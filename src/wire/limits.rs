@@ -13,9 +13,11 @@ pub const GROUPS: usize = 1_000;
 /// Orders of operators: one for the cluster, one for each node and one for each group; or, of fewer, two for each group.
 pub const ORDERS: usize = 1 + NODES + GROUPS;
 
-/// Orders of operators for servers, each for any number of them; and the nodes that ever gave one. It is what has room.
+/// Orders of operators for servers, each for any number of them: twice what the core lets them give, for parts of a cluster
+/// can give their own. All that [`PARTS`] leaves room for.
 pub const SERVER_ORDERS: usize = 128;
-/// As above.
+
+/// Nodes that gave such orders.
 pub const SERVER_ORDERS_BY: usize = 48;
 
 /// Parts of one beat. With them the greatest beat that the limits above allow still fits, whatever its numbers

@@ -96,8 +96,8 @@ fn of_resources_and_orders() -> Vec<(Event, &'static str)> {
         ),
         (
             Event::ServersRefused { servers: ServersId(7), because: ServersRefusedReason::ForMore },
-            "nothing is taken back: it was ordered for s0000000000000007, which means more servers than these; take that \
-             back, or order otherwise for these",
+            "they are still meant by the order for s0000000000000007, which means more servers; take that back, or order \
+             otherwise for these",
         ),
         (
             Event::Refused { subject: Subject::Node(NodeId(7)), because: RefusedReason::Unknown },

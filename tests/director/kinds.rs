@@ -76,8 +76,7 @@ impl Director {
         let connected = clock::wait_for(START, || UnixStream::connect(&socket).ok());
         let mut tells = connected.expect("the director listens");
         let line =
-            serde_json::to_string(&Ask::Serve { services, sync: None, held: None, wishes: BTreeMap::new() })
-                .unwrap();
+            serde_json::to_string(&Ask::Serve { services, sync: None, held: None, orders: None }).unwrap();
         tells.write_all((line + "\n").as_bytes()).unwrap();
         Self { child, run_dir, _tells: tells }
     }

@@ -425,10 +425,14 @@ fn draw_command(plan: &Plan, who: Who, rng: &mut Rng) -> Op {
         12 => Command::Maintenance { on: rng.chance(500), group: rng.chance(500).then_some(group) },
         13 => Command::Cleanup { group },
         _ => {
-            let servers = (0..=rng.below(2)).map(|_| ServersId(rng.below(3))).collect();
-            let wishes =
-                [None, Some(ServerWish::Drain), Some(ServerWish::Weight(3)), Some(ServerWish::Weight(5))];
-            Command::Servers { servers, wish: pick(rng, &wishes), wider: Vec::new() }
+            let servers = ServersId(rng.below(3));
+            match pick(
+                rng,
+                &[None, Some(ServerWish::Drain), Some(ServerWish::Weight(3)), Some(ServerWish::Weight(5))],
+            ) {
+                Some(wish) => Command::OrderServers { servers, wish },
+                None => Command::FreeServers { servers: vec![servers], wider: vec![ServersId(rng.below(3))] },
+            }
         }
     };
     Op::Command { who, command }

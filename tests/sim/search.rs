@@ -329,7 +329,7 @@ impl World {
             let nodes = &world.config.nodes;
             let belong =
                 world.machines.iter().filter(|machine| nodes.contains_key(&NodeId::of(&machine.name)));
-            belong.filter_map(|machine| machine.daemon.core.as_ref()).map(Core::server_wishes).collect()
+            belong.filter_map(|machine| machine.daemon.core.as_ref()).map(Core::server_orders).collect()
         };
         if !self.healed || wishes(self).iter().all(BTreeMap::is_empty) {
             return;

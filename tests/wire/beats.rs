@@ -159,11 +159,14 @@ fn any_facts(rng: &mut Rng, most: u64) -> Facts {
             given: map(rng, most.min(limits::SERVER_ORDERS_BY as u64), |rng| {
                 (NodeId(hash(rng)), number(rng))
             }),
-            hold: map(rng, most.min(limits::SERVER_ORDERS as u64), |rng| {
-                let wish =
-                    if rng.chance(500) { ServerWish::Drain } else { ServerWish::Weight(number(rng) as u16) };
-                (ServersId(rng.next_u64()), ServerOrder { number: number(rng), by: NodeId(hash(rng)), wish })
-            }),
+            hold: (0..rng.below(most.min(limits::SERVER_ORDERS as u64) + 1))
+                .map(|_| {
+                    let weight = ServerWish::Weight(number(rng) as u16);
+                    let wish = if rng.chance(500) { ServerWish::Drain } else { weight };
+                    let order = ServerOrder { number: number(rng), by: NodeId(hash(rng)), wish };
+                    (ServersId(rng.next_u64()), order)
+                })
+                .collect(),
         },
     }
 }

@@ -69,16 +69,14 @@ impl Core {
         holder: Option<NodeId>,
         able: &[NodeId],
     ) -> BTreeMap<NodeId, Unable> {
-        // Where nobody holds it, nobody is waited for.
-        let of = |node: NodeId| match self.shortfall_of(id, node) {
-            Shortfall::UNKNOWN if holder.is_none() => Shortfall::NONE,
-            known => known,
-        };
+        let of = |node: NodeId| self.shortfall_of(id, node);
+        // Where nobody holds it, nobody is waited for: who does not know is neither worse than others, nor better.
+        let judged = able.iter().filter(|node| holder.is_some() || of(**node) != Shortfall::UNKNOWN);
         let is_damped = !self.mutation.is(Mutant::YieldsUndamped);
         let lacks =
             |node: NodeId| if is_damped && Some(node) == holder { of(node).least } else { of(node).most };
-        let best = able.iter().map(|node| of(*node).most).min().unwrap_or_default();
-        let worse = able.iter().filter(|node| lacks(**node) >= best.saturating_add(CLEARLY));
+        let best = judged.clone().map(|node| of(*node).most).min().unwrap_or_default();
+        let worse = judged.filter(|node| lacks(**node) >= best.saturating_add(CLEARLY));
         let why = |node: NodeId| {
             if of(node) == Shortfall::UNKNOWN {
                 Unable::ServersUnknown

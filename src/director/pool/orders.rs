@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::beat::ServerWish;
+use crate::beat::{ServerOrder, ServerWish};
 use crate::time::Span;
 use crate::types::ServersId;
 
@@ -11,21 +11,22 @@ use crate::types::ServersId;
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     /// `None`: nobody has said yet.
-    wishes: Option<BTreeMap<ServersId, ServerWish>>,
+    hold: Option<BTreeMap<ServersId, ServerOrder>>,
     /// Since when, by service and server. Whoever is not here has ended it.
     draining: BTreeMap<String, BTreeMap<String, Span>>,
 }
 
 impl Orders {
     /// These hold from now on. Tells whether others did before.
-    pub(super) fn set(&mut self, wishes: BTreeMap<ServersId, ServerWish>) -> bool {
-        self.wishes.replace(wishes).is_some()
+    pub(super) fn set(&mut self, orders: BTreeMap<ServersId, ServerOrder>) -> bool {
+        self.hold.replace(orders).is_some()
     }
 
-    /// What holds for a server: of two orders that which names it more exactly.
+    /// What holds for a server: of two orders the later one.
     pub(super) fn of(&self, service: &str, server: &str, address: IpAddr) -> Option<ServerWish> {
-        let wishes = self.wishes.as_ref().filter(|wishes| !wishes.is_empty())?;
-        ServersId::all_of(service, server, address).iter().find_map(|id| wishes.get(id)).copied()
+        let hold = self.hold.as_ref().filter(|hold| !hold.is_empty())?;
+        let all = ServersId::all_of(service, server, address);
+        all.iter().filter_map(|id| hold.get(id)).max().map(|order| order.wish)
     }
 
     /// A server that had this order has that one now.

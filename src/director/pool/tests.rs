@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::parse_toml;
+use crate::types::NodeId;
 
 const HEAD: &str = "[cluster]\n[node.a]\n[node.b]\n[link.x]\ninterface = \"x\"\nbroadcast = true\n\
                     [[group.web.resource]]\nagent = \"vip\"\nargs = [\"192.0.2.1/24/x\"]\n";
@@ -163,22 +164,26 @@ fn without_somebody_else_the_few_go_on() {
     assert!(!pool.view(at(3)).services[0].has_enough);
 }
 
-fn wishes(all: &[(Option<&str>, &str, ServerWish)]) -> BTreeMap<ServersId, ServerWish> {
-    all.iter().map(|(service, word, wish)| (ServersId::of(*service, word), *wish)).collect()
+/// The later ones are further back.
+fn orders(all: &[(Option<&str>, &str, ServerWish)]) -> BTreeMap<ServersId, ServerOrder> {
+    let order = |(number, (service, word, wish)): (u64, &(Option<&str>, &str, ServerWish))| {
+        (ServersId::of(*service, word), ServerOrder { number, by: NodeId::of("a"), wish: *wish })
+    };
+    (1..).zip(all).map(order).collect()
 }
 
 #[test]
 fn a_drained_server_ends_what_it_has_and_is_then_gone_until_it_is_wanted_again() {
     let mut pool = started(&two("drain = \"30s\""));
-    pool.obey(wishes(&[]), at(9));
-    let drained = wishes(&[(None, "10.0.0.1", ServerWish::Drain)]);
+    pool.obey(orders(&[]), at(9));
+    let drained = orders(&[(None, "10.0.0.1", ServerWish::Drain)]);
     let changes = pool.obey(drained.clone(), at(10));
     assert!(changes.tables.contains("web"));
     assert_eq!(pool.shares(), [weight("one", 0), weight("two", 1)]);
     assert_eq!(pool.next_tick(), Some(at(40)));
     // To say it again, in whatever words, gives no more time.
     assert_eq!(pool.obey(drained.clone(), at(20)), Changes::default());
-    pool.obey(wishes(&[(Some("web"), "one", ServerWish::Drain)]), at(39));
+    pool.obey(orders(&[(Some("web"), "one", ServerWish::Drain)]), at(39));
     assert_eq!(pool.tick(at(39)), Changes::default());
     assert!(pool.tick(at(40)).tables.contains("web"));
     assert_eq!((pool.shares(), pool.next_tick()), (vec![weight("two", 1)], None));
@@ -189,23 +194,24 @@ fn a_drained_server_ends_what_it_has_and_is_then_gone_until_it_is_wanted_again()
     next.all("10.0.0.1", &well(), at(51));
     next.all("10.0.0.2", &well(), at(51));
     assert_eq!(next.shares(), [weight("two", 1)]);
-    next.obey(wishes(&[]), at(52));
+    next.obey(orders(&[]), at(52));
     assert_eq!(next.shares(), [weight("one", 3), weight("two", 1)]);
 }
 
 #[test]
-fn of_two_orders_that_which_names_the_server_more_exactly_holds() {
+fn of_two_orders_for_one_server_the_later_holds_in_whatever_words() {
     let mut pool = started(&two(""));
     let weighs = |service, word, weight| (service, word, ServerWish::Weight(weight));
-    let mut all = vec![weighs(None, "10.0.0.1", 10)];
+    let mut all = Vec::new();
     for (order, weighs_now) in [
-        (weighs(None, "one", 20), 20),
+        (weighs(Some("web"), "one", 10), 10),
+        (weighs(None, "10.0.0.1", 20), 20),
         (weighs(Some("web"), "10.0.0.1", 30), 30),
-        (weighs(Some("web"), "one", 40), 40),
+        (weighs(None, "one", 40), 40),
         (weighs(Some("other"), "one", 50), 40),
     ] {
         all.push(order);
-        pool.obey(wishes(&all), at(3));
+        pool.obey(orders(&all), at(3));
         assert_eq!(pool.shares(), [weight("one", weighs_now), weight("two", 1)]);
     }
 }
@@ -215,9 +221,9 @@ fn a_weight_that_is_ordered_comes_before_that_of_the_check() {
     let mut pool = started(&two(""));
     pool.all("10.0.0.1", &Verdict::Well { answer: String::new(), weight: Some(20) }, at(2));
     assert_eq!(pool.shares(), [weight("one", 20), weight("two", 1)]);
-    pool.obey(wishes(&[(None, "one", ServerWish::Weight(5))]), at(3));
+    pool.obey(orders(&[(None, "one", ServerWish::Weight(5))]), at(3));
     assert_eq!(pool.shares(), [weight("one", 5), weight("two", 1)]);
-    pool.obey(wishes(&[]), at(3));
+    pool.obey(orders(&[]), at(3));
     assert_eq!(pool.shares(), [weight("one", 20), weight("two", 1)]);
 }
 

@@ -28,7 +28,7 @@ pub struct ServiceView {
     pub has_enough: bool,
     /// Whether somebody else answers instead.
     pub is_sorry: bool,
-    /// Whether it is kept out of this node's balancer, for another node holds it and this one is a server of it.
+    /// Whether it is kept out of this node's balancer, for this node does not hold it, and is a server of it.
     #[serde(default)]
     pub is_withheld: bool,
     /// How much of its group's servers is found not well, in hundredths of the worst of its services: of late, at best and
