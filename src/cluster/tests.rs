@@ -10,6 +10,7 @@ use crate::config::*;
 use crate::types::{InterfaceId, LinkId};
 
 mod instances;
+mod servers;
 
 /// The way from node to node.
 const WAY: Span = Span::micros(300);

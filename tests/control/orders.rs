@@ -238,3 +238,97 @@ fn what_goes_with_another_group_is_taken_where_that_goes() {
     let wanted = "lb0 must not be pulled: no other node can take post: it goes where mail goes";
     assert_eq!(pull_of_lb0(&text, |_| ()), (false, wanted.to_owned()));
 }
+
+/// Two addresses, three services. The machine that is called one has a server in two of them; many more are in the third.
+fn with_services() -> String {
+    let mut text = PAIR.replace("args = [\"198.51.100.1/24/eth0\"]", "args = [\"198.51.100.1/24/eth0\"]\n[[group.web.resource]]\nagent = \"vip\"\nargs = [\"2001:db8::1/64/eth0\"]");
+    text.push_str(
+        "[service.mail]\naddress = \"198.51.100.1:25\"\ncheck = false\n[service.mail.server]\none = { address = \"10.0.0.1:25\" }\n\
+         [service.six]\naddress = \"[2001:db8::1]:80\"\ncheck = false\n[service.six.server]\nsix = { address = \"[fd00::6]:80\" }\n\
+         [service.web]\naddress = \"198.51.100.1:80\"\ncheck = false\n[service.web.server]\none = { address = \"10.0.0.1:80\" }\n",
+    );
+    for number in 0..70 {
+        text.push_str(&format!("more{number} = {{ address = \"10.0.1.{number}:80\" }}\n"));
+    }
+    text
+}
+
+#[test]
+fn servers_are_ordered_by_any_of_their_names_and_freed_by_any_that_means_no_more() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let desk = FakeDesk::new(World::new(&with_services()), "lb0");
+    let _served = Served::start(folder.path(), desk);
+    let mut client = Client::connect(folder.path());
+    let drain = |server: &str| json!({"ask": "drain", "server": server});
+    let undrain = |server: &str| json!({"ask": "undrain", "server": server});
+    until(&mut client, on("lb0"));
+    let mut told = 0;
+    let mut news = |client: &mut Client| -> Vec<String> {
+        let events = ask(client, json!({"ask": "events", "after": told}));
+        told = events["next_after"].as_u64().expect("a number");
+        let all = events["events"].as_array().expect("a list").clone();
+        let of_servers = all.iter().filter(|event| event["kind"] == "servers-ordered");
+        of_servers.filter_map(|event| event["text"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(news(&mut client), [""; 0]);
+    // The name and the address mean the same here.
+    assert_eq!(ask(&mut client, drain("one"))["answer"], "done");
+    assert_eq!(news(&mut client), ["an operator ordered: no new connections for one"]);
+    assert_eq!(ask(&mut client, undrain("10.0.0.1"))["answer"], "done");
+    assert_eq!(news(&mut client), ["an operator ordered: one as the checks and the configuration say"]);
+    assert_eq!(ask(&mut client, undrain("10.0.0.1"))["answer"], "done", "it is so already");
+    // An address is the same however it is written.
+    assert_eq!(ask(&mut client, drain("FD00:0::6"))["answer"], "done");
+    assert_eq!(news(&mut client), ["an operator ordered: no new connections for fd00::6"]);
+    assert_eq!(ask(&mut client, undrain("six"))["answer"], "done");
+    assert_eq!(news(&mut client).len(), 1);
+    // Of one service less is meant than was ordered: the wider order stays, and that is said.
+    assert_eq!(ask(&mut client, drain("one"))["answer"], "done");
+    let of_web = |mut order: Value| {
+        order["service"] = "web".into();
+        order
+    };
+    assert_eq!(
+        ask(&mut client, of_web(json!({"ask": "weigh", "server": "one", "weight": 3})))["answer"],
+        "done"
+    );
+    assert_eq!(news(&mut client).len(), 2);
+    let refused = ask(&mut client, of_web(undrain("one")));
+    assert_eq!(refused["answer"], "refused");
+    let why = refused["why"].as_str().expect("a reason");
+    assert!(why.starts_with("they are still meant by the order for one, which means more servers"), "{why}");
+    assert_eq!(
+        news(&mut client),
+        ["an operator ordered: one of web as the checks and the configuration say"]
+    );
+    assert_eq!(ask(&mut client, of_web(drain("10.0.0.1")))["answer"], "done");
+    assert_eq!(ask(&mut client, undrain("one"))["answer"], "done");
+    assert_eq!(news(&mut client).len(), 3, "the order for all of them, and that for those of one service");
+}
+
+#[test]
+fn an_order_for_servers_that_are_not_there_or_for_too_many_is_refused() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let desk = FakeDesk::new(World::new(&with_services()), "lb0");
+    let _served = Served::start(folder.path(), desk);
+    let mut client = Client::connect(folder.path());
+    until(&mut client, on("lb0"));
+    let unknown = ask(&mut client, json!({"ask": "drain", "server": "onee"}));
+    assert_eq!((&unknown["answer"], &unknown["help"]), (&json!("error"), &json!("did you mean one?")));
+    let unknown = ask(&mut client, json!({"ask": "drain", "server": "one", "service": "wbe"}));
+    assert_eq!((&unknown["answer"], &unknown["help"]), (&json!("error"), &json!("did you mean web?")));
+    let elsewhere = ask(&mut client, json!({"ask": "drain", "server": "six", "service": "web"}));
+    assert_eq!(elsewhere["answer"], "error", "it is in another service");
+    for number in 0..64 {
+        let order = json!({"ask": "weigh", "server": format!("more{number}"), "weight": 0});
+        assert_eq!(ask(&mut client, order)["answer"], "done", "{number}");
+    }
+    let weigh = |server: &str, weight: u32| json!({"ask": "weigh", "server": server, "weight": weight});
+    let refused = ask(&mut client, weigh("more64", 5));
+    assert_eq!(refused["answer"], "refused");
+    assert!(refused["why"].as_str().is_some_and(|why| why.contains("64 orders for servers hold already")));
+    assert_eq!(ask(&mut client, weigh("more7", 5))["answer"], "done", "there is one for it already");
+    assert_eq!(ask(&mut client, json!({"ask": "undrain", "server": "more7"}))["answer"], "done");
+    assert_eq!(ask(&mut client, weigh("more64", 5))["answer"], "done", "there is room again");
+    assert_eq!(ask(&mut client, weigh("one", 70_000))["answer"], "error", "no weight is so large");
+}
