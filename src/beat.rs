@@ -204,8 +204,13 @@ impl Shortfall {
     pub const WHOLE: u8 = 100;
     /// Everybody is well, and was.
     pub const NONE: Self = Self { least: 0, most: 0 };
-    /// It has not found out yet.
-    pub const UNKNOWN: Self = Self { least: 0, most: Self::WHOLE };
+    /// It has not found out yet: worse than any that it could find.
+    pub const UNKNOWN: Self = Self { least: 0, most: Self::WHOLE + 1 };
+
+    /// Whether it has found out, and for long enough.
+    pub fn is_known(self) -> bool {
+        self.most <= Self::WHOLE
+    }
 }
 
 /// Why a node could not serve a group.

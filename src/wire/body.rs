@@ -348,7 +348,7 @@ fn take_facts<D: Decoder>(from: &mut D, facts: &mut Facts) -> Result<(), DecodeE
     take_map(from, &mut facts.shortfall, limits::GROUPS, |from| {
         let group = GroupId(take_hash(from)?);
         let shortfall = Shortfall { least: take_byte(from)?, most: take_byte(from)? };
-        let is_one = shortfall.least <= shortfall.most && shortfall.most <= Shortfall::WHOLE;
+        let is_one = shortfall.least <= shortfall.most && shortfall.most <= Shortfall::UNKNOWN.most;
         if is_one && shortfall != Shortfall::NONE { Ok((group, shortfall)) } else { Err(meaningless()) }
     })?;
     take_map(from, &mut facts.handover, limits::GROUPS, |from| {

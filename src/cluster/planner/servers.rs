@@ -71,17 +71,17 @@ impl Core {
     ) -> BTreeMap<NodeId, Unable> {
         let of = |node: NodeId| self.shortfall_of(id, node);
         // Where nobody holds it, nobody is waited for: who does not know is neither worse than others, nor better.
-        let judged = able.iter().filter(|node| holder.is_some() || of(**node) != Shortfall::UNKNOWN);
+        let judged = able.iter().filter(|node| holder.is_some() || of(**node).is_known());
         let is_damped = !self.mutation.is(Mutant::YieldsUndamped);
         let lacks =
             |node: NodeId| if is_damped && Some(node) == holder { of(node).least } else { of(node).most };
         let best = judged.clone().map(|node| of(*node).most).min().unwrap_or_default();
         let worse = judged.filter(|node| lacks(**node) >= best.saturating_add(CLEARLY));
         let why = |node: NodeId| {
-            if of(node) == Shortfall::UNKNOWN {
-                Unable::ServersUnknown
-            } else {
+            if lacks(node) <= Shortfall::WHOLE {
                 Unable::Shortfall(lacks(node))
+            } else {
+                Unable::ServersUnknown
             }
         };
         worse.map(|node| (*node, why(*node))).collect()

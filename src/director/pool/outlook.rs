@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_is_both() {
+    fn what_comes_and_goes_is_both_and_known() {
         let mut outlook = Outlook::new(WINDOW);
         outlook.find(0, at(0));
         for round in 0..10 {
@@ -112,6 +112,7 @@ mod tests {
             outlook.find(0, at(21 + 2 * round));
         }
         assert_eq!(outlook.shortfall(at(39)), told(0, 100));
+        assert!(outlook.shortfall(at(39)).is_known());
         assert_eq!(outlook.shortfall(at(49)), Shortfall::NONE);
     }
 }

@@ -32,7 +32,7 @@ pub struct ServiceView {
     #[serde(default)]
     pub is_withheld: bool,
     /// How much of its group's servers is found not well, in hundredths of the worst of its services: of late, at best and
-    /// at worst. Nothing: no group serves it.
+    /// at worst; 101 at worst: it is not known for long enough. Nothing: no group serves it.
     #[serde(default)]
     pub shortfall: Option<Shortfall>,
     /// What the balancer complains of.
