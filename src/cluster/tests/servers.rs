@@ -25,9 +25,8 @@ fn drained(lab: &Lab) -> BTreeSet<ServersId> {
 }
 
 fn refusals(lab: &Lab) -> Vec<ServersRefusedReason> {
-    let because = |(_, event): &(NodeId, Event)| match event {
-        Event::ServersRefused { because, .. } => Some(*because),
-        _ => None,
+    let because = |(_, event): &(NodeId, Event)| {
+        if let Event::ServersRefused { because, .. } = event { Some(*because) } else { None }
     };
     lab.events.iter().filter_map(because).collect()
 }
