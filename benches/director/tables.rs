@@ -161,9 +161,7 @@ fn whole(options: &Options) {
     let began = clock::now();
     let count = options.services;
     let at = settled(&rig, "all are in the kernel", move |chains| chains.get("services") == Some(&count));
-    println!(
-        "The leases of the daemon are transactions as well.\n\n| the daemon, with its director | |\n| --- | --- |"
-    );
+    println!("| the daemon, with its director | |\n| --- | --- |");
     row("from its start until all rules are in the kernel", milliseconds(at - began));
     reloads(options, &rig, 5, &mut |text| daemon.reload(text));
 }
